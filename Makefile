@@ -1,0 +1,27 @@
+# Two commands from a fresh machine with Python 3.11+ and make:  make demo   make test
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One torch thread a process: stacked runs use the machine by processes (see README, "Speed").
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/ready
+	$(BIN)/toybed run entropy_law --store build/demo.sqlite --report report.html
+
+test: $(VENV)/ready lint
+	$(BIN)/pytest -n auto -q
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build report.html

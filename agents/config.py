@@ -1,0 +1,109 @@
+"""What determines a training run, as plain records that need no torch to be read, compared or hashed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from toybed.errors import ToybedError
+
+
+def _at_least(config: object, least: int, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < least:
+            raise ToybedError(f"{type(config).__name__}: {name} is {getattr(config, name)}; allowed: at least {least}")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A thing by name, with options: ``Spec("chain_reach", {"modulus": 61})``."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Supervised fine-tuning on responses of the world's demonstrator to train prompts.
+
+    Args:
+        steps: optimiser steps.
+        demonstrations: responses in a step; each is drawn fresh.
+        learning_rate: of Adam.
+        demonstrator: options of :meth:`~toybed.envs.core.TokenEnv.demonstrator`.
+    """
+
+    steps: int = 300
+    demonstrations: int = 256
+    learning_rate: float = 5e-3
+    demonstrator: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "steps")
+        _at_least(self, 1, "demonstrations")
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a policy is trained by policy gradient.
+
+    Every update samples ``prompts * group`` responses and then takes ``epochs * minibatches`` optimiser steps on
+    them. With one step in all, every ratio is 1 and most objectives are one and the same.
+
+    Args:
+        updates: rollout batches.
+        prompts: prompts in a batch (B).
+        group: responses for each prompt (G).
+        epochs: passes over a batch.
+        minibatches: parts of a batch, each a step; groups stay whole.
+        learning_rate: of Adam.
+        max_grad_norm: clip of each run's gradient norm.
+        measure_every: updates between two exact measurements; the start and the end are always measured.
+    """
+
+    updates: int = 150
+    prompts: int = 32
+    group: int = 8
+    epochs: int = 1
+    minibatches: int = 4
+    learning_rate: float = 1e-3
+    max_grad_norm: float = 1.0
+    measure_every: int = 5
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "updates")
+        _at_least(self, 1, "prompts", "group", "epochs", "minibatches", "measure_every")
+        if self.prompts % self.minibatches:
+            raise ToybedError(f"Learning: {self.prompts} prompts do not divide into {self.minibatches} minibatches")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything about a run but its seed.
+
+    Args:
+        objective: a name of the catalogue with overridden hyper-parameters.
+        world: a name of ``toybed.envs`` with knobs.
+        policy: "tabular" or "mlp", with options.
+        supervised: how the base policy is made; None trains from the random initialisation.
+        learning: how it is trained from there.
+    """
+
+    objective: Spec = Spec("grpo")
+    world: Spec = Spec("chain_reach")
+    policy: Spec = Spec("mlp")
+    supervised: Supervised | None = Supervised(demonstrator={"noise": 0.35})
+    learning: Learning = Learning()
+
+    def config(self) -> dict[str, Any]:
+        """The setting as JSON would hold it."""
+        return asdict(self)
+
+    def base_config(self) -> dict[str, Any]:
+        """The part that determines the base policy: runs that agree in it start from the same parameters."""
+        return {name: value for name, value in self.config().items() if name in ("world", "policy", "supervised")}
+
+    def with_learning(self, **changes: Any) -> Self:
+        """The setting with some of its learning changed."""
+        return replace(self, learning=replace(self.learning, **changes))

@@ -1,0 +1,173 @@
+"""Policies whose parameters carry the run axis S: one module holds S independent policies.
+
+Parameters are ordinary ``nn.Parameter`` of shape ``[S, ...]``, so ``.to(device)``, ``state_dict`` and ``torch.optim``
+work as everywhere. A run never reads another run's slice; on one CPU thread a run in a stack equals the same run alone
+bit for bit.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toybed.envs.core import TokenEnv
+from toybed.errors import ToybedError, unknown
+from toybed.streams import Streams
+
+ILLEGAL = -1e9  # finite, so that p log p of an illegal token is 0 and not NaN
+
+
+class Policy(nn.Module):
+    """A policy for each of S runs: observations to logits.
+
+    Attributes:
+        runs: S.
+    """
+
+    runs: int
+
+    @abstractmethod
+    def forward(self, observation: Tensor) -> Tensor:
+        """Logits ``[S, N, V]`` for ``observation [S, N, F]`` (int64)."""
+
+    def log_probs(self, observation: Tensor, legal: Tensor | None = None) -> Tensor:
+        """Log-probabilities of all tokens, for observations with any axes between S and F.
+
+        Args:
+            observation: ``[S, ..., F]``.
+            legal: bool ``[S, ..., V]``, or None where all tokens may be used.
+
+        Returns:
+            ``[S, ..., V]``.
+        """
+        logits = self(observation.flatten(1, -2)).view(*observation.shape[:-1], -1)
+        if legal is not None:
+            logits = logits.masked_fill(~legal, ILLEGAL)
+        return torch.log_softmax(logits, -1)
+
+    def table(self, env: TokenEnv) -> Tensor:
+        """The policy as a table over the world's contexts, ``[S, C, V]``; without gradient."""
+        with torch.no_grad():
+            contexts = env.contexts()
+            return self.log_probs(contexts.expand(self.runs, *contexts.shape))
+
+
+class TabularPolicy(Policy):
+    """One logit for each context and token: the policy of the theorems.
+
+    Args:
+        env: the world.
+        streams: the S runs (nothing is drawn: all logits start at 0, the uniform policy).
+    """
+
+    def __init__(self, env: TokenEnv, streams: Streams) -> None:
+        super().__init__()
+        self.runs = len(streams)
+        self._index = env.context_index
+        contexts = len(env.contexts())
+        self.first_row: Tensor
+        self.logits = nn.Parameter(torch.zeros(self.runs, contexts, env.vocabulary, device=env.device))
+        self.register_buffer("first_row", _first_rows(self.runs, contexts, env.device), persistent=False)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Logits ``[S, N, V]`` for ``observation [S, N, F]``."""
+        return functional.embedding(self._index(observation) + self.first_row, self.logits.flatten(0, 1))
+
+    @torch.no_grad()
+    def set_table(self, log_probs: Tensor) -> None:
+        """Make every run the given policy, ``[C, V]`` or ``[S, C, V]``."""
+        self.logits.copy_(log_probs.expand_as(self.logits))
+
+
+class MLPPolicy(Policy):
+    """Two hidden layers over learned embeddings; contexts share parameters, so the policy generalises.
+
+    ``logits = W_2 gelu(W_1 gelu(W_0 sum_f e_f[o_f] + b_0) + b_1) + b_2``, with ``e_f`` a vector for each value of entry
+    f of the observation.
+
+    Args:
+        env: the world.
+        streams: the initial weights' randomness, one stream for each run.
+        width: units of each hidden layer.
+        embedding: length of the vectors e_f.
+    """
+
+    def __init__(self, env: TokenEnv, streams: Streams, *, width: int = 128, embedding: int = 48) -> None:
+        super().__init__()
+        if width < 1 or embedding < 1:
+            raise ToybedError(f"mlp: width is {width} and embedding {embedding}; allowed: at least 1")
+        self.runs = len(streams)
+        sizes = env.observation_sizes
+        rows = sum(sizes)
+        # torch's own rules: U(-1/sqrt(fan_in), +) for linear layers, variance 1 for embeddings.
+        self.embedding = nn.Parameter(_uniform(streams, (rows, embedding), 3**0.5))
+        self.weight_0 = nn.Parameter(_uniform(streams, (embedding, width), embedding**-0.5))
+        self.bias_0 = nn.Parameter(_uniform(streams, (1, width), embedding**-0.5))
+        self.weight_1 = nn.Parameter(_uniform(streams, (width, width), width**-0.5))
+        self.bias_1 = nn.Parameter(_uniform(streams, (1, width), width**-0.5))
+        self.weight_2 = nn.Parameter(_uniform(streams, (width, env.vocabulary), width**-0.5))
+        self.bias_2 = nn.Parameter(_uniform(streams, (1, env.vocabulary), width**-0.5))
+        self.first_row: Tensor
+        starts = torch.tensor([sum(sizes[:f]) for f in range(len(sizes))], device=env.device)
+        self.register_buffer(
+            "first_row", _first_rows(self.runs, rows, env.device)[..., None] + starts, persistent=False
+        )
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Logits ``[S, N, V]`` for ``observation [S, N, F]``."""
+        rows = observation + self.first_row
+        # W_0 is applied to the few embeddings, not to the many observations that sum them.
+        table = torch.bmm(self.embedding, self.weight_0).flatten(0, 1)
+        summed = functional.embedding_bag(rows.flatten(0, 1), table, mode="sum").view(*rows.shape[:2], -1)
+        hidden = functional.gelu(summed + self.bias_0)
+        hidden = functional.gelu(torch.baddbmm(self.bias_1, hidden, self.weight_1))
+        return torch.baddbmm(self.bias_2, hidden, self.weight_2)
+
+
+POLICIES: dict[str, type[Policy]] = {"tabular": TabularPolicy, "mlp": MLPPolicy}
+
+
+def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], **options: Any) -> Policy:
+    """The named policy for runs of the given seeds, on the world's device.
+
+    Raises:
+        ToybedError: the name is unknown.
+    """
+    if name not in POLICIES:
+        raise unknown("policy", name, POLICIES)
+    return POLICIES[name](env, Streams("policy", seeds, env.device), **options)
+
+
+def flat_parameters(policy: Policy) -> Tensor:
+    """All parameters of each run in one row: ``[S, D]``, a copy without gradient."""
+    return torch.cat([p.detach().flatten(1) for p in policy.parameters()], 1)
+
+
+@torch.no_grad()
+def load_flat(policy: Policy, flat: Tensor) -> None:
+    """Set the parameters from rows made by :func:`flat_parameters`."""
+    start = 0
+    for p in policy.parameters():
+        size = p[0].numel()
+        p.copy_(flat[:, start : start + size].view_as(p))
+        start += size
+
+
+def choose(log_probs: Tensor, token: Tensor) -> Tensor:
+    """The log-probability of each token: ``[..., V]`` and ``[...]`` to ``[...]``."""
+    return log_probs.gather(-1, token[..., None]).squeeze(-1)
+
+
+def _first_rows(runs: int, rows: int, device: str) -> Tensor:
+    """Where each run's rows begin when the run axis is flattened away, ``[S, 1]``."""
+    return (torch.arange(runs, device=device) * rows)[:, None]
+
+
+def _uniform(streams: Streams, shape: tuple[int, ...], bound: float) -> Tensor:
+    """Initial weights ``[S, *shape]``, uniform in ``[-bound, bound)``."""
+    return (streams.uniform(shape) * 2 - 1) * bound

@@ -1,0 +1,163 @@
+"""The learner: roll out, take the objective's loss, step; S runs in one program."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from toybed.agents.config import Learning
+from toybed.agents.optimization import StackedAdam
+from toybed.agents.policies import Policy, choose
+from toybed.agents.rollout import Rollout, draw_prompts, rollout
+from toybed.envs.core import TokenEnv
+from toybed.errors import ToybedError
+from toybed.measures.covariance import covariance
+from toybed.measures.entropy import token_entropy
+from toybed.objectives.batch import Batch
+from toybed.objectives.objective import Objective
+from toybed.streams import Streams
+
+MAX_RESAMPLES = 10  # DAPO's cap on extra generations for one batch
+
+
+class PolicyGradient:
+    """Trains S policies in one world under one objective.
+
+    Args:
+        env: the world.
+        policy: the S policies, trained in place.
+        objective: what is optimised; its hyper-parameters may be tensors ``[S, 1, 1, 1]``.
+        config: sizes and rates.
+        seeds: the runs' root seeds; sampling and the objective's draws have streams of their own.
+        reference: the frozen policies that a KL is taken to, where the objective needs one.
+    """
+
+    def __init__(
+        self,
+        env: TokenEnv,
+        policy: Policy,
+        objective: Objective,
+        config: Learning,
+        seeds: list[int],
+        reference: Policy | None = None,
+    ) -> None:
+        if "log_prob_ref" in objective.needs and reference is None:
+            raise ToybedError(f"{objective.name} needs a reference policy: pass reference=...")
+        self.env, self.policy, self.objective, self.config = env, policy, objective, config
+        self._reference = reference
+        self._optimizer = StackedAdam(policy, config.learning_rate, config.max_grad_norm)
+        self._sampling = Streams("rollout", seeds, env.device)
+        self._drawing = Streams("objective", seeds, env.device)
+        self._pool = env.prompts("train")
+
+    @property
+    def diverged(self) -> Tensor:
+        """Runs that met a loss or gradient that is not finite, bool ``[S]``."""
+        return self._optimizer.diverged
+
+    def update(self) -> dict[str, Tensor]:
+        """One rollout batch and its optimiser steps.
+
+        Returns:
+            Measures of the batch, each ``[S]``, as logs of language models have them: ``reward`` and ``entropy`` of
+            the samples, ``surprisal`` (mean ``-log pi``, entropy's noisy stand-in), ``covariance`` of log-probability
+            and advantage, ``zero_groups`` (share of groups without spread, as first sampled), ``touched`` (share of
+            tokens with a gradient) and ``grad_norm``, both means over steps, and ``responses`` sampled for a prompt.
+        """
+        sample, zero_groups, rounds = self._sample()
+        batch = self._batch(sample)
+        advantage = self.objective.advantage(batch).expand_as(sample.log_prob)
+        touched, norms = [], []
+        size = self.config.prompts // self.config.minibatches
+        for _ in range(self.config.epochs):
+            for start in range(0, self.config.prompts, size):
+                part = slice(start, start + size)
+                log_probs = self.policy.log_probs(
+                    sample.observation[:, part], None if sample.legal is None else sample.legal[:, part]
+                )
+                entropy = token_entropy(log_probs) if "entropy" in self.objective.needs else None
+                loss = self.objective.loss(
+                    choose(log_probs, sample.token[:, part]),
+                    batch.prompts(start, start + size),
+                    entropy=entropy,
+                    generator=self._drawing,
+                    advantage=advantage[:, part],
+                )
+                norms.append(self._optimizer.step(loss.value))
+                touched.append(loss.touched.float().mean((1, 2, 3)))
+        return {
+            "reward": sample.reward.mean((1, 2)),
+            "entropy": sample.entropy.mean((1, 2, 3)),
+            "surprisal": -sample.log_prob.mean((1, 2, 3)),
+            "covariance": covariance(sample.log_prob, advantage, batch.mask),
+            "zero_groups": zero_groups,
+            "touched": torch.stack(touched).mean(0),
+            "grad_norm": torch.stack(norms).mean(0),
+            "responses": rounds * float(self.config.group),
+        }
+
+    def _batch(self, sample: Rollout) -> Batch:
+        batch = Batch(
+            log_prob_old=sample.log_prob,
+            mask=torch.ones_like(sample.log_prob, dtype=torch.bool),
+            reward=sample.reward,
+            entropy_old=sample.entropy,
+        )
+        if self._reference is None or "log_prob_ref" not in self.objective.needs:
+            return batch
+        with torch.no_grad():
+            log_probs = self._reference.log_probs(sample.observation, sample.legal)
+        return replace(batch, log_prob_ref=choose(log_probs, sample.token))
+
+    def _sample(self) -> tuple[Rollout, Tensor, Tensor]:
+        """A batch, the share of groups without spread as first sampled ``[S]``, and rollouts taken ``[S]``.
+
+        With dynamic sampling, groups that the objective does not keep are replaced by kept ones of further rollouts;
+        what is still missing after ten is left as it was first sampled. Each run draws only while it needs more.
+        """
+        sample = self._rollout(None)
+        spread = sample.reward.amax(-1) == sample.reward.amin(-1)
+        zero_groups = spread.float().mean(1)
+        rounds = torch.ones_like(zero_groups)
+        keep = self.objective.keep_group
+        if keep is None:
+            return sample, zero_groups, rounds
+        kept = keep(sample.reward)
+        for _ in range(MAX_RESAMPLES):
+            wanting = ~kept.all(1)
+            if not bool(wanting.any()):
+                break
+            rounds = rounds + wanting.float()
+            fresh = self._rollout(wanting.tolist())
+            sample, kept = _fill(sample, kept, fresh, keep(fresh.reward) & wanting[:, None])
+        return sample, zero_groups, rounds
+
+    def _rollout(self, runs: list[bool] | None) -> Rollout:
+        prompt = draw_prompts(self._pool, self.config.prompts, self._sampling, runs)
+        return rollout(self.env, self.policy, prompt, self.config.group, self._sampling, runs)
+
+
+def _fill(old: Rollout, kept: Tensor, fresh: Rollout, useful: Tensor) -> tuple[Rollout, Tensor]:
+    """Put useful fresh groups into the places of groups that are not kept.
+
+    Args:
+        old: the batch so far.
+        kept: ``[S, B]``, its groups that stay.
+        fresh: another batch.
+        useful: ``[S, B]``, its groups that may move in.
+    """
+    # Sort places by "free first" and fresh groups by "useful first"; the n-th free place takes the n-th useful group.
+    place = (~kept).int().argsort(dim=1, descending=True, stable=True)
+    donor = useful.int().argsort(dim=1, descending=True, stable=True)
+    moves = (~kept).gather(1, place) & useful.gather(1, donor)
+    source = torch.zeros_like(place).scatter(1, place, donor)
+    taken = torch.zeros_like(kept).scatter(1, place, moves)
+
+    def fill(a: Tensor, b: Tensor) -> Tensor:
+        index = source.view(*source.shape, *(1,) * (b.ndim - 2)).expand_as(b)
+        return torch.where(taken.view(*taken.shape, *(1,) * (a.ndim - 2)), b.gather(1, index), a)
+
+    parts = (None if a is None or b is None else fill(a, b) for a, b in zip(old, fresh, strict=True))
+    return Rollout(*parts), kept | taken  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""Sampling responses from a policy in a world: all runs, prompts and responses at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from toybed.agents.policies import Policy, choose
+from toybed.envs.core import TokenEnv
+from toybed.measures.entropy import token_entropy
+from toybed.streams import Streams
+
+LogProbs = Callable[[Tensor, Tensor | None], Tensor]
+"""``(observation [S, B, G, F], legal [S, B, G, V] or None) -> log-probabilities [S, B, G, V]``."""
+
+
+class Rollout(NamedTuple):
+    """Sampled responses.
+
+    ===============  =================  ================================================
+    field            shape              meaning
+    ===============  =================  ================================================
+    ``prompt``       [S, B]             prompt numbers
+    ``observation``  [S, B, G, T, F]    what the policy saw before each token
+    ``legal``        [S, B, G, T, V]    which tokens were allowed; None where all were
+    ``token``        [S, B, G, T]       what it chose
+    ``log_prob``     [S, B, G, T]       log-probability of the choice
+    ``entropy``      [S, B, G, T]       full-vocabulary entropy at the position, nats
+    ``reward``       [S, B, G]          reward of the response
+    ===============  =================  ================================================
+    """
+
+    prompt: Tensor
+    observation: Tensor
+    legal: Tensor | None
+    token: Tensor
+    log_prob: Tensor
+    entropy: Tensor
+    reward: Tensor
+
+
+def sample_tokens(log_probs: Tensor, uniform: Tensor) -> Tensor:
+    """Inverse-CDF sampling: ``[..., V]`` and ``[...]`` in [0, 1) to tokens ``[...]``.
+
+    Tenfold cheaper than ``torch.multinomial`` here, and each run uses numbers of its own stream.
+    """
+    cumulative = log_probs.exp().cumsum(-1)
+    # Scaled by the last entry, which rounding leaves near 1: the draw always falls on a token with mass.
+    return (uniform[..., None] * cumulative[..., -1:] >= cumulative).sum(-1)
+
+
+def draw_prompts(pool: Tensor, count: int, streams: Streams, runs: Sequence[bool] | None = None) -> Tensor:
+    """``count`` prompts for each run, uniformly with replacement from ``pool [P]``: ``[S, count]``."""
+    uniform = streams.uniform((count,), runs)
+    return pool[(uniform * len(pool)).long().clamp(max=len(pool) - 1)]
+
+
+@torch.no_grad()
+def rollout(
+    env: TokenEnv,
+    policy: Policy | LogProbs,
+    prompt: Tensor,
+    group: int,
+    streams: Streams,
+    runs: Sequence[bool] | None = None,
+) -> Rollout:
+    """Sample ``group`` responses to each prompt.
+
+    Args:
+        env: the world.
+        policy: a policy, or any function from observations to log-probabilities.
+        prompt: ``[S, B]``.
+        group: responses for each prompt, G.
+        streams: the runs' randomness; the world's noise and all T tokens of a response are drawn in one call.
+        runs: which runs draw (the others' responses are meaningless and their streams do not move).
+    """
+    log_probs_of = policy.log_probs if isinstance(policy, Policy) else policy
+    count = prompt.shape[1]
+    uniform = streams.uniform((env.horizon + env.noise, count, group), runs)
+    noise = uniform[:, env.horizon :].movedim(1, -1) if env.noise else None
+    state = env.reset(prompt[..., None].expand(-1, -1, group), noise)
+    observations, legals, tokens, chosen, entropies = [], [], [], [], []
+    for t in range(env.horizon):
+        observation, legal = env.observe(state), env.legal(state)
+        log_probs = log_probs_of(observation, legal)
+        token = sample_tokens(log_probs, uniform[:, t])
+        state = env.step(state, token)
+        observations.append(observation)
+        legals.append(legal)
+        tokens.append(token)
+        chosen.append(choose(log_probs, token))
+        entropies.append(token_entropy(log_probs))
+    return Rollout(
+        prompt=prompt,
+        observation=torch.stack(observations, -2),
+        legal=None if legals[0] is None else torch.stack([x for x in legals if x is not None], -2),
+        token=torch.stack(tokens, -1),
+        log_prob=torch.stack(chosen, -1),
+        entropy=torch.stack(entropies, -1),
+        reward=env.reward(state),
+    )

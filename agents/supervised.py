@@ -1,0 +1,44 @@
+"""Supervised fine-tuning on demonstrations: how the base policy comes about."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from toybed.agents.config import Supervised
+from toybed.agents.optimization import StackedAdam
+from toybed.agents.policies import Policy, choose
+from toybed.agents.rollout import Rollout, draw_prompts, rollout
+from toybed.envs.core import TokenEnv
+from toybed.streams import Streams
+
+
+def demonstrations(env: TokenEnv, table: Tensor, count: int, streams: Streams) -> Rollout:
+    """``count`` responses of a table policy ``[C, V]`` to train prompts: a rollout with B = ``count`` and G = 1."""
+
+    def log_probs(observation: Tensor, legal: Tensor | None) -> Tensor:
+        return table[env.context_index(observation)]
+
+    prompt = draw_prompts(env.prompts("train"), count, streams)
+    return rollout(env, log_probs, prompt, 1, streams)
+
+
+def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) -> Tensor:
+    """Fit the policies, in place, to demonstrations by maximum likelihood.
+
+    The minimiser is the demonstrations' own conditional distribution, habits and mistakes included: a base policy
+    with an entropy, and not the best one.
+
+    Returns:
+        The loss of each run at each step, nats per token, ``[steps, S]``.
+    """
+    table = env.demonstrator(**config.demonstrator)
+    optimizer = StackedAdam(policy, config.learning_rate, max_grad_norm=1.0)
+    losses = []
+    for _ in range(config.steps):
+        demo = demonstrations(env, table, config.demonstrations, streams)
+        log_prob = choose(policy.log_probs(demo.observation, demo.legal), demo.token)
+        loss = -log_prob.mean((1, 2, 3))
+        optimizer.step(loss)
+        losses.append(loss.detach())
+    return torch.stack(losses) if losses else torch.zeros(0, policy.runs)

@@ -1,0 +1,6 @@
+"""The questions: one file each. Importing this package registers them; nothing else keeps a list."""
+
+if __name__ != "toybed.benchmarks":
+    raise ImportError(f"import this package as toybed.benchmarks, not as {__name__}: it would be a second copy")
+
+from toybed.benchmarks import entropy_law as entropy_law

@@ -1,0 +1,86 @@
+"""The worlds: small enough to know their own truth. Each is registered with gymnasium as ``toybed/<Name>-v0``.
+
+``gymnasium.make("toybed.envs:toybed/ChainReach-v0")`` works without importing this package first.
+Any change of reward, observation or dynamics raises the version.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from toybed.errors import unknown
+
+if TYPE_CHECKING:
+    from toybed.envs.core import TokenEnv
+
+if __name__ != "toybed.envs":
+    raise ImportError(
+        f"import this package as toybed.envs, not as {__name__}: it would be a second copy of every class"
+    )
+
+
+@dataclass(frozen=True)
+class World:
+    """One line about a world, readable without importing torch."""
+
+    name: str
+    entry: str
+    gym_id: str
+    summary: str
+
+    @property
+    def env_class(self) -> Any:
+        """The world's class."""
+        module, name = self.entry.split(":")
+        return getattr(import_module(module), name)
+
+
+WORLDS = {
+    world.name: world
+    for world in (
+        World(
+            "answer_bandit",
+            "toybed.envs.answer_bandit:AnswerBandit",
+            "toybed/AnswerBandit-v0",
+            "one token answers one prompt: closed forms for every objective",
+        ),
+        World(
+            "chain_reach",
+            "toybed.envs.chain_reach:ChainReach",
+            "toybed/ChainReach-v0",
+            "reasoning: a chain of operations takes a start to a goal, with many right chains, all counted",
+        ),
+    )
+}
+
+
+def make(name: str, **knobs: Any) -> "TokenEnv":
+    """The named world, with its knobs.
+
+    Raises:
+        ToybedError: the name or a knob is unknown, or a knob is out of range.
+    """
+    if name not in WORLDS:
+        raise unknown("world", name, WORLDS, "toybed list worlds shows all")
+    env_class = WORLDS[name].env_class
+    allowed = env_class.__dataclass_fields__
+    for knob in knobs:
+        if knob not in allowed:
+            raise unknown(f"knob of {name}", knob, allowed)
+    world: TokenEnv = env_class(**knobs)
+    return world
+
+
+def _register() -> None:
+    from gymnasium.envs.registration import register
+
+    for world in WORLDS.values():
+        register(
+            id=world.gym_id,
+            entry_point="toybed.envs.adapters:make_gym_env",
+            vector_entry_point="toybed.envs.adapters:make_gym_vector_env",
+            kwargs={"world": world.name},
+        )
+
+
+_register()

@@ -1,0 +1,184 @@
+"""TokenEnv: a world as pure functions over a state of tensors, with its own truth.
+
+The leading axes of a state are free, so the same functions serve one episode (gymnasium), a batch of environments
+(gymnasium's vector API) and stacked runs of groups of responses ``[S, B, G]``, without a Python loop over episodes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from toybed.errors import ToybedError, unknown
+from toybed.measures.entropy import token_entropy
+
+SPLITS = ("train", "test", "all")
+MAX_ENUMERATED = 2**22
+
+
+class Evaluation(NamedTuple):
+    """What a policy is worth, exactly, prompt by prompt.
+
+    Attributes:
+        reward: expected reward, ``[..., P]``.
+        entropy: entropy of the response in nats *per sequence*, ``[..., P]``; divided by the horizon it is the mean
+            token entropy over the policy's own rollouts (chain rule), which is what logs of language models show.
+    """
+
+    reward: Tensor
+    entropy: Tensor
+
+
+@dataclass(frozen=True)
+class TokenEnv(ABC):
+    """A world in which a response is a short sequence of tokens.
+
+    Sub-classes are frozen dataclasses whose fields are the world's knobs. A state is a ``NamedTuple`` of tensors. All
+    randomness enters at :meth:`reset` as ``noise``; everything after is a function of state and token.
+    """
+
+    device: str = field(default="cpu", kw_only=True, compare=False, repr=False)
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+    @property
+    @abstractmethod
+    def horizon(self) -> int:
+        """Tokens in a response (T); every response has this length."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> int:
+        """Number of tokens (V)."""
+
+    @property
+    @abstractmethod
+    def observation_sizes(self) -> tuple[int, ...]:
+        """An observation is a vector of F integers; entry f is below ``observation_sizes[f]``."""
+
+    @property
+    @abstractmethod
+    def n_prompts(self) -> int:
+        """Prompts are numbered ``0 .. n_prompts - 1``."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of token at each of the T positions ("execution", "planning", ...)."""
+        return ("execution",) * self.horizon
+
+    @property
+    def noise(self) -> int:
+        """How many uniform numbers an episode draws at its start; 0 for a deterministic world."""
+        return 0
+
+    # -- how it moves ----------------------------------------------------------------------------------------------
+    @abstractmethod
+    def reset(self, prompt: Tensor, noise: Tensor | None = None) -> Any:
+        """The first state for ``prompt [...]`` (int64); ``noise [..., self.noise]``, None for the noise-free world."""
+
+    @abstractmethod
+    def observe(self, state: Any) -> Tensor:
+        """What the policy sees, ``[..., F]`` int64."""
+
+    @abstractmethod
+    def step(self, state: Any, token: Tensor) -> Any:
+        """The state after ``token [...]``. A finished state may be stepped too; nobody reads the result."""
+
+    @abstractmethod
+    def reward(self, state: Any) -> Tensor:
+        """The reward collected so far, ``[...]``; the reward of one step is the difference of two states'."""
+
+    def legal(self, state: Any) -> Tensor | None:
+        """Which tokens may come next, bool ``[..., V]``; None where all always may."""
+        return None
+
+    def describe(self, state: Any) -> str:
+        """One line about a single state, for people."""
+        return f"observation {self.observe(state).tolist()}, reward so far {float(self.reward(state)):g}"
+
+    # -- its truth -------------------------------------------------------------------------------------------------
+    @abstractmethod
+    def prompts(self, split: str = "all") -> Tensor:
+        """Prompt numbers of ``"train"``, ``"test"`` or ``"all"``, ``[P]``."""
+
+    @abstractmethod
+    def solutions(self, prompt: Tensor) -> Tensor:
+        """Number of distinct responses with full reward, int64 ``[...]``."""
+
+    @abstractmethod
+    def optimum(self) -> float:
+        """The best attainable mean reward over all prompts."""
+
+    @abstractmethod
+    def random_baseline(self) -> float:
+        """The mean reward of uniformly random tokens over all prompts."""
+
+    @abstractmethod
+    def demonstrator(self, *args: Any, **style: Any) -> Tensor:
+        """Log-probabilities ``[C, V]`` over :meth:`contexts` of a policy whose responses serve as demonstrations."""
+
+    def score(self, reward: Tensor) -> Tensor:
+        """Reward on the world's own scale: 0 for random tokens, 1 for the optimum."""
+        return (reward - self.random_baseline()) / (self.optimum() - self.random_baseline())
+
+    def contexts(self) -> Tensor:
+        """All C observations at which a token is chosen, ``[C, F]``: the states of a table policy."""
+        grids = torch.meshgrid(*(torch.arange(n, device=self.device) for n in self.observation_sizes), indexing="ij")
+        return torch.stack([grid.flatten() for grid in grids], -1)
+
+    def context_index(self, observation: Tensor) -> Tensor:
+        """The row in :meth:`contexts` of each observation: ``[..., F] -> [...]``."""
+        index = torch.zeros_like(observation[..., 0])
+        for position, size in enumerate(self.observation_sizes):
+            index = index * size + observation[..., position]
+        return index
+
+    def enumerate_responses(self, log_probs: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability and noise-free reward of every response to every prompt.
+
+        Responses are in lexicographic order of their tokens. An illegal token leads nowhere useful: the policy gives
+        it no mass.
+
+        Args:
+            log_probs: a policy as a table over :meth:`contexts`, ``[..., C, V]``.
+            prompt: ``[P]``.
+
+        Returns:
+            ``log_prob [..., P, N]`` and ``reward [P, N]`` with ``N = V^T``.
+
+        Raises:
+            ToybedError: a prompt has more than 4 million responses.
+        """
+        responses = self.vocabulary**self.horizon
+        if responses > MAX_ENUMERATED:
+            raise ToybedError(
+                f"{type(self).__name__}: {responses} responses are too many to enumerate (at most {MAX_ENUMERATED})"
+            )
+        tokens = torch.arange(self.vocabulary, device=self.device)
+        state = self.reset(prompt[:, None])
+        total = torch.zeros((*log_probs.shape[:-2], len(prompt), 1), dtype=log_probs.dtype, device=self.device)
+        # Prefix by prefix: a tree of V^T leaves has few inner nodes, so shared beginnings are walked once.
+        for _ in range(self.horizon):
+            context = self.context_index(self.observe(state))
+            total = (total[..., None] + log_probs[..., context, :]).flatten(-2)
+            branches = (part.repeat_interleave(self.vocabulary, 1) for part in state)
+            state = self.step(type(state)(*branches), tokens.repeat(context.shape[1]).expand(len(prompt), -1))
+        return total, self.reward(state)
+
+    def evaluate(self, log_probs: Tensor) -> Evaluation:
+        """Exact reward and entropy of a table policy ``[..., C, V]`` on all prompts; here by enumeration."""
+        log_prob, reward = self.enumerate_responses(log_probs, self.prompts())
+        return Evaluation((log_prob.exp() * reward).sum(-1), token_entropy(log_prob))
+
+    def on(self, device: str) -> Self:
+        """The same world with its tables on another device."""
+        return replace(self, device=device)
+
+
+def check_split(split: str) -> None:
+    """Raise a ToybedError unless ``split`` is one of the three."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)

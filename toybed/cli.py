@@ -1,0 +1,182 @@
+"""The command line: ``toybed list | run | show | report``.
+
+Only what computes imports torch, so that ``--help`` and ``list`` answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional
+
+from toybed.errors import ToybedError
+
+if TYPE_CHECKING:
+    from toybed.store import Store
+
+STORE = Path("toybed.sqlite")
+
+
+@dataclass(frozen=True)
+class List:
+    """List what there is: questions, objectives, worlds."""
+
+    what: Positional[Literal["all", "questions", "objectives", "worlds"]] = "all"
+    """Which of them."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed import listing
+
+        listing.print_list(self.what, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show one question, objective or world: what it is, where it comes from, its traps."""
+
+    name: Positional[str]
+    """Its name, as `toybed list` prints it."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed import listing
+
+        listing.print_entry(self.name, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Answer a question: make its runs, or those that the store does not have yet, and judge them."""
+
+    name: Positional[str]
+    """The question, as `toybed list questions` prints it."""
+    quick: bool = False
+    """A small sweep for a first look (under 20 s); its verdict is often "undecided"."""
+    full: bool = False
+    """The size that a paper would use."""
+    seeds: int | None = None
+    """Number of seeds in each arm; by default the size's own."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    workers: int | None = None
+    """Processes of this machine, one torch thread each; by default one a core."""
+    store: Path = STORE
+    """The file that keeps what is finished; the same command continues where it was stopped."""
+    report: Path | None = None
+    """Also write the report to this file."""
+    json: bool = False
+    """Print the answer as one JSON object."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed import listing, runner, study
+        from toybed.progress import Bar
+        from toybed.store import Store
+
+        question = study.get(self.name)
+        if self.quick and self.full:
+            raise ToybedError("--quick and --full: choose one, or neither for the standard size")
+        size = "quick" if self.quick else "full" if self.full else "standard"
+        runner.check_device(self.device)
+        with Store(self.store) as store:
+            with Bar(quiet=self.json) as bar:
+                result = runner.answer(
+                    question,
+                    store,
+                    size=size,
+                    seeds=self.seeds,
+                    device=self.device,
+                    workers=self.workers or len(os.sched_getaffinity(0)),
+                    progress=bar,
+                )
+            if self.report is not None:
+                _write_report(store, self.report)
+        if self.json:
+            print(json.dumps(result))
+        else:
+            listing.print_answer(result)
+            if self.report is not None:
+                print(f"report: {self.report}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write all answers in a store as one HTML file."""
+
+    store: Path = STORE
+    """The file that `toybed run` wrote."""
+    out: Path = Path("report.html")
+    """Where the report goes."""
+    json: bool = False
+    """Print the answers as JSON and write nothing."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed.store import Store
+
+        if not self.store.exists():
+            raise ToybedError(f"store {self.store} does not exist; `toybed run` makes one, --store names another")
+        with Store(self.store) as store:
+            if self.json:
+                print(json.dumps(store.verdicts()))
+                return
+            _write_report(store, self.out)
+        print(f"report: {self.out}")
+
+
+def _write_report(store: Store, out: Path) -> None:
+    from toybed.report.html import write
+
+    write(store, out)
+
+
+COMMANDS: dict[str, Any] = {"list": List, "run": Run, "show": Show, "report": Report}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point: 0 when all went well, 2 for a wrong input, 130 when interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="toybed",
+        description="Ask questions about policy-entropy collapse and get answers with an interval, in a minute.",
+        args=None if arguments is None else list(arguments),
+        config=(FlagCreatePairsOff,),
+    )
+    try:
+        command()
+    except ToybedError as error:
+        if command.debug:
+            raise
+        print(f"toybed: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("toybed: stopped; what is finished is kept, and the same command continues from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """A polite kill ends the run as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

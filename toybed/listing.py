@@ -1,0 +1,190 @@
+"""What the command line prints: lists, entries, answers."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from toybed.errors import unknown
+
+COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
+
+
+def print_list(what: str, *, as_json: bool) -> None:
+    """Print the questions, objectives and worlds, or one of these."""
+    tables = {name: make() for name, make in _TABLES.items() if what in ("all", name)}
+    if as_json:
+        print(json.dumps(tables))
+        return
+    console = Console()
+    for name, rows in tables.items():
+        table = Table(title=name.capitalize(), title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for column in rows[0]:
+            table.add_column(
+                column, overflow="fold", no_wrap=column == "name", style="bold" if column == "name" else ""
+            )
+        for row in rows:
+            table.add_row(*(escape(str(cell)) for cell in row.values()))
+        console.print(table)
+        console.print()
+    console.print("[dim]toybed show NAME tells more about any of them; toybed run QUESTION answers one[/dim]")
+
+
+def _questions() -> list[dict[str, Any]]:
+    from toybed import study
+
+    return [{"name": s.name, "question": s.question, "source": s.source} for s in study.studies().values()]
+
+
+def _objectives() -> list[dict[str, Any]]:
+    from toybed import objectives
+
+    rows = [objectives.row(name) for name in objectives.names()]
+    return [
+        {
+            "name": row.name,
+            "year": row.year,
+            "differs from": row.parent or "-",
+            "in": ", ".join(row.changed()) if row.parent else "-",
+            "entropy": row.entropy,
+            "verified": row.verified,
+            "summary": row.summary,
+        }
+        for row in rows
+    ]
+
+
+def _worlds() -> list[dict[str, Any]]:
+    from toybed.envs import WORLDS
+
+    return [{"name": w.name, "gymnasium id": w.gym_id, "summary": w.summary} for w in WORLDS.values()]
+
+
+_TABLES = {"questions": _questions, "objectives": _objectives, "worlds": _worlds}
+
+
+def print_entry(name: str, *, as_json: bool) -> None:
+    """Print all that is known about a question, an objective or a world.
+
+    Raises:
+        ToybedError: nothing has that name.
+    """
+    from toybed import objectives, study
+    from toybed.envs import WORLDS
+
+    if name in objectives.names():
+        entry = _objective_entry(name)
+    elif name in study.studies():
+        entry = _question_entry(name)
+    elif name in WORLDS:
+        entry = {"name": name, "gymnasium id": WORLDS[name].gym_id, "text": _text(WORLDS[name].env_class)}
+    else:
+        every = [*objectives.names(), *study.studies(), *WORLDS]
+        raise unknown("question, objective or world", name, every, "toybed list shows all")
+    if as_json:
+        print(json.dumps(entry))
+        return
+    console = Console(highlight=False)
+    for heading, content in entry.items():
+        if heading == "stages":
+            for part, text in content.items():
+                console.print(f"\n[bold]{part}[/bold]")
+                console.print(Text(text))
+        elif isinstance(content, str) and "\n" in content:
+            console.print(f"\n[bold]{heading}[/bold]" if heading != "text" else "")
+            console.print(Text(content))
+        elif isinstance(content, Sequence) and not isinstance(content, str):
+            console.print(f"[bold]{heading}[/bold]")
+            for item in content:
+                console.print(Text(f"  - {item}"))
+        else:
+            console.print(f"[bold]{heading}[/bold]: {escape(str(content))}")
+
+
+def _objective_entry(name: str) -> dict[str, Any]:
+    from toybed import objectives
+
+    row = objectives.row(name)
+    stages = row.stages()
+    entry: dict[str, Any] = {
+        "name": f"{row.name}: {row.title} ({row.year})",
+        "summary": row.summary,
+        "entropy": row.entropy,
+        "source": row.source,
+        "verified": f"{row.verified} (C: read in code, P: in the paper, D: derived and checked, S: third-party)",
+        "stages, * marks what differs from its parent": [
+            f"{'*' if part in row.changed() else ' '} {part}: {' + '.join(map(str, used)) or 'none'}"
+            for part, used in stages.items()
+        ],
+    }
+    if row.parent:
+        theirs = objectives.row(row.parent).stages()
+        entry[f"differs from {row.parent}"] = [
+            f"{part}: {' + '.join(map(str, theirs[part])) or 'none'} -> {' + '.join(map(str, stages[part])) or 'none'}"
+            for part in row.changed()
+        ]
+    if row.published:
+        entry["published values"] = ", ".join(f"{k}={v}" for k, v in row.published.items())
+    entry["traps"] = list(row.traps)
+    entry["limits"] = list(row.limits)
+    entry["stages"] = {f"{part}: {used}": _text(used.source) for part, many in stages.items() for used in many}
+    return {heading: content for heading, content in entry.items() if content}
+
+
+def _question_entry(name: str) -> dict[str, Any]:
+    from toybed import study
+
+    question = study.get(name)
+    sizes = {size: f"{question.seeds[size]} seeds in each of {len(question.arms(size))} arms" for size in study.SIZES}
+    return {
+        "name": name,
+        "question": question.question,
+        "claim": question.claim,
+        "source": question.source,
+        "rule": question.rule,
+        "sizes": [f"{size}: {text}" for size, text in sizes.items()],
+        "text": _text(inspect.getmodule(question.judge)),
+    }
+
+
+def print_answer(result: Mapping[str, Any]) -> None:
+    """Print a verdict with its parts."""
+    console = Console(highlight=False)
+    console.print(f"\n[bold]{escape(result['question'])}[/bold]  {_coloured(result['outcome'])}")
+    console.print(Text(result["sentence"]))
+    table = Table(box=None, pad_edge=False, padding=(0, 1), show_edge=False)
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("estimate [95 % interval]", no_wrap=True)
+    table.add_column("n", justify="right")
+    table.add_column("claim and finding", overflow="fold")
+    for part in result["parts"]:
+        words = Text(part["claim"]).append(f"\n{part['sentence']}", style="dim")
+        table.add_row(_coloured(part["outcome"]), interval_text(part), str(part["n"]), words)
+    console.print()
+    console.print(table)
+    console.print(
+        f"\n[dim]{result['seeds']} seeds, size {result['size']}, {result['seconds']:.0f} s; kept in "
+        f"{escape(result['store'])}. How each part is judged: toybed show {result['study']}[/dim]"
+    )
+
+
+def interval_text(part: Mapping[str, Any]) -> str:
+    """``0.987 [0.981, 0.992]``, or a dash where no run has a value."""
+    if part["estimate"] is None:
+        return "-"
+    return f"{part['estimate']:.3f} [{part['low']:.3f}, {part['high']:.3f}]"
+
+
+def _coloured(outcome: str) -> str:
+    return f"[bold {COLOURS[outcome]}]{outcome}[/]"
+
+
+def _text(thing: Any) -> str:
+    return inspect.getdoc(thing) or ""

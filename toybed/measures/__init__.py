@@ -1,0 +1,1 @@
+"""What is seen: entropy, covariance, diversity and divergence."""

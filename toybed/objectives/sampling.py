@@ -1,0 +1,18 @@
+"""Before the five stages: which groups are worth a gradient."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def mixed_outcomes(reward: Tensor) -> Tensor:
+    """DAPO's dynamic sampling: keep the groups whose responses did not all get the same reward.
+
+    ``keep_b = 1[max_i R_bi > min_i R_bi]``, ``reward [..., B, G] -> bool [..., B]``
+
+    Changes: all-right and all-wrong groups have no advantage; others are sampled in their place (the learner tries up
+    to ten more batches), so that the number of prompts behind each gradient stays constant. Costs extra rollouts.
+    Trap: TRL's ``dapo`` is only an aggregation and has none of this.
+    Source: arXiv 2503.14476; verl-recipe ``dapo/``.
+    """
+    return reward.amax(-1) > reward.amin(-1)

@@ -1,0 +1,97 @@
+"""Stage 2: which tokens count, and how much.
+
+A function returns ``(weight, counted)``: the weight of each token in the numerator and the mask that the denominator
+counts. Selections are made over the whole mini-batch of each run, without a gradient.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from toybed.measures.covariance import token_covariance
+from toybed.objectives.batch import Batch, Scalar, needs
+from toybed.streams import Streams, draw_uniform
+
+
+class TokenWeight(NamedTuple):
+    """Weight ``[..., B, G, T]`` of each token, and the mask that the denominator counts."""
+
+    weight: Tensor
+    counted: Tensor
+
+
+def every_token(batch: Batch, **_: object) -> TokenWeight:
+    """Every token of a response counts once."""
+    return TokenWeight(batch.mask.to(batch.log_prob_old.dtype), batch.mask)
+
+
+@needs("generator")
+def drop_covariant(
+    batch: Batch,
+    *,
+    advantage: Tensor,
+    log_prob: Tensor,
+    coefficient: Tensor,
+    generator: torch.Generator | Streams,
+    share: Scalar,
+    cov_low: Scalar,
+    cov_high: Scalar,
+    cov_scale: str,
+    **_: object,
+) -> TokenWeight:
+    """Clip-Cov: drop the gradient of a few tokens, drawn at random among those of high covariance.
+
+    ``Cov_t = (log pi_t - mean log pi)(A_t - mean A)``; candidates ``cov_low < Cov_t < cov_high`` that the surrogate
+    has not clipped; of them ``max(floor(share N), 1)`` are drawn uniformly and get weight 0
+
+    ============  ==================  ===============================================================================
+    symbol        shape               meaning
+    ============  ==================  ===============================================================================
+    N             number              tokens of the run's mini-batch
+    share         number              share of all tokens that is dropped
+    cov_low/high  number              bounds of the covariance: absolute, or as quantiles of the mini-batch's values
+    cov_scale     absolute, quantile  what the bounds mean
+    ============  ==================  ===============================================================================
+
+    Changes: the tokens that spend most entropy get no gradient, so entropy falls more slowly. Acts at ratio 1 too.
+    Default: published share 2e-4 and bounds [1, 5] (arXiv 2505.22617, its code). Those bounds were tuned for 1e5
+    words and millions of tokens; there, 1 lies between the mean of the top 2 % (1.385) and of the top 20 % (0.351) of
+    covariances. The toy takes the same place as a quantile, 0.96, no upper bound, and a share of 0.02.
+    Trap: the denominator still counts the dropped tokens; at least one token is dropped; the authors' scripts also
+    widen PPO's clip to [0, 2], so two things change at once.
+    Limit: no candidates: the surrogate alone.
+    Source: arXiv 2505.22617; Entropy-Mechanism-of-RL and verl ``compute_policy_loss_clip_cov``.
+    """
+    covariance = token_covariance(log_prob, advantage, batch.mask)
+    if cov_scale == "quantile":
+        low, high = (_quantile(covariance, batch.mask, q) for q in (cov_low, cov_high))
+        # The largest value is inside: a quantile of 1 means "no upper bound".
+        inside = (covariance > low) & (covariance <= high)
+    else:
+        inside = (covariance > cov_low) & (covariance < cov_high)
+    candidates = inside & batch.mask & (coefficient > 0)
+    count = (batch.mask.sum((-3, -2, -1), keepdim=True) * share).floor().clamp(min=1)
+    lottery = torch.where(candidates, draw_uniform(generator, log_prob), -1.0)
+    dropped = top_tokens(lottery, count) & candidates
+    return TokenWeight((batch.mask & ~dropped).to(log_prob.dtype), batch.mask)
+
+
+def top_tokens(value: Tensor, count: Tensor) -> Tensor:
+    """Mask of the ``count [..., 1, 1, 1]`` largest values of each run's mini-batch ``[..., B, G, T]``."""
+    flat = value.flatten(-3)
+    # Stable, so that ties go to the earlier token on every machine.
+    order = flat.argsort(dim=-1, descending=True, stable=True)
+    chosen = torch.arange(flat.shape[-1], device=value.device) < count.flatten(-3)
+    return torch.zeros_like(flat, dtype=torch.bool).scatter(-1, order, chosen.expand_as(flat)).view_as(value)
+
+
+def _quantile(value: Tensor, mask: Tensor, q: Scalar) -> Tensor:
+    """The q-quantile ``[..., 1, 1, 1]`` (lower value, no interpolation) of each run's tokens."""
+    ordered = torch.where(mask, value, torch.inf).flatten(-3).sort(dim=-1).values
+    last = mask.sum((-3, -2, -1), keepdim=True).flatten(-3) - 1
+    share = q.flatten(-3) if isinstance(q, Tensor) else q
+    index = (last * share).long().clamp(min=0)
+    return ordered.gather(-1, index)[..., None, None]

@@ -1,0 +1,205 @@
+"""One SQLite file that holds everything finished: base policies, runs with their curves, verdicts.
+
+A run is named by the hash of what determines it, and committed in one transaction. So nothing finished is lost or
+done twice: a killed sweep continues where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toybed.errors import ToybedError
+
+if TYPE_CHECKING:
+    from toybed.agents.training import Curve
+
+FORMAT = 1
+"""Raised when the tables change; a store of a higher format was written by a newer toybed."""
+
+_SCHEMA = """
+CREATE TABLE bases (id TEXT PRIMARY KEY, config TEXT NOT NULL, seed INTEGER NOT NULL, parameters BLOB NOT NULL);
+CREATE TABLE runs (
+  id TEXT PRIMARY KEY, config TEXT NOT NULL, seed INTEGER NOT NULL, diverged_at INTEGER, manifest TEXT NOT NULL
+);
+CREATE TABLE curves (
+  run TEXT NOT NULL REFERENCES runs (id), name TEXT NOT NULL, steps BLOB NOT NULL, "values" BLOB NOT NULL,
+  PRIMARY KEY (run, name)
+);
+CREATE TABLE verdicts (study TEXT NOT NULL, size TEXT NOT NULL, verdict TEXT NOT NULL, PRIMARY KEY (study, size));
+"""
+
+
+class Store:
+    """The file; use it as a context manager.
+
+    ``steps`` are little-endian int64 and ``values`` little-endian float64, as NumPy's ``tobytes`` writes them.
+
+    Args:
+        path: the SQLite file; created with its folder if missing.
+
+    Raises:
+        ToybedError: the file cannot be written, is not a store, is damaged, or was written by a newer toybed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with self._explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            with self._explained():
+                self._open()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found > FORMAT:
+            raise ToybedError(
+                f"store {self.path} has format {found}, written by a newer toybed; this one reads up to {FORMAT}: "
+                "upgrade, or choose another file with --store"
+            )
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if found == 0 and tables:
+            raise ToybedError(f"{self.path} is an SQLite file but not a toybed store; choose another with --store")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA busy_timeout = 30000")
+        if found == 0:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+        problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise sqlite3.DatabaseError(problem)
+        # Fails here, before anything is computed, if the file or its folder is read-only.
+        self._db.executescript(f"BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; COMMIT;")
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    # -- base policies ---------------------------------------------------------------------------------------------
+    def base(self, base_id: str) -> NDArray[np.float32] | None:
+        """The parameters ``[D]`` of a base policy, or None."""
+        with self._explained():
+            row = self._db.execute("SELECT parameters FROM bases WHERE id = ?", (base_id,)).fetchone()
+        return None if row is None else np.frombuffer(row[0], dtype="<f4")
+
+    def add_base(self, base_id: str, config: Mapping[str, Any], seed: int, parameters: NDArray[np.float32]) -> None:
+        """Keep a base policy."""
+        blob = np.ascontiguousarray(parameters, dtype="<f4").tobytes()
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO bases VALUES (?, ?, ?, ?)", (base_id, _json(config), seed, blob))
+
+    # -- runs ------------------------------------------------------------------------------------------------------
+    def finished(self) -> set[str]:
+        """The ids of all runs."""
+        with self._explained():
+            return {row[0] for row in self._db.execute("SELECT id FROM runs")}
+
+    def add_run(
+        self,
+        run_id: str,
+        config: Mapping[str, Any],
+        seed: int,
+        curves: Mapping[str, Curve],
+        diverged_at: int | None,
+        manifest: Mapping[str, Any],
+    ) -> None:
+        """Keep a run and its curves, in one transaction."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)",
+                (run_id, _json(config), seed, diverged_at, _json(manifest)),
+            )
+            db.executemany(
+                "INSERT OR IGNORE INTO curves VALUES (?, ?, ?, ?)",
+                [
+                    (run_id, name, c.steps.astype("<i8").tobytes(), c.values.astype("<f8").tobytes())
+                    for name, c in curves.items()
+                ],
+            )
+
+    def run(self, run_id: str) -> tuple[dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]], int | None]:
+        """The curves of a run, name to (steps, values), and the update at which it diverged.
+
+        Raises:
+            ToybedError: there is no such run.
+        """
+        with self._explained():
+            found = self._db.execute("SELECT diverged_at FROM runs WHERE id = ?", (run_id,)).fetchone()
+            rows = self._db.execute('SELECT name, steps, "values" FROM curves WHERE run = ?', (run_id,)).fetchall()
+        if found is None:
+            raise ToybedError(f"store {self.path} has no run {run_id}")
+        curves = {name: (np.frombuffer(s, dtype="<i8"), np.frombuffer(v, dtype="<f8")) for name, s, v in rows}
+        return curves, found[0]
+
+    def manifest(self, run_id: str) -> dict[str, Any]:
+        """What is known about how a run was made: versions, machine, commit, seconds."""
+        with self._explained():
+            row = self._db.execute("SELECT manifest FROM runs WHERE id = ?", (run_id,)).fetchone()
+        manifest: dict[str, Any] = json.loads(row[0]) if row else {}
+        return manifest
+
+    # -- verdicts --------------------------------------------------------------------------------------------------
+    def set_verdict(self, study: str, size: str, verdict: Mapping[str, Any]) -> None:
+        """Keep the verdict of a question at a size; a newer one takes the place of an older."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", (study, size, _json(verdict)))
+
+    def verdicts(self) -> list[dict[str, Any]]:
+        """All verdicts, by question and size."""
+        with self._explained():
+            rows = self._db.execute("SELECT verdict FROM verdicts ORDER BY study, size").fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    # -- within ----------------------------------------------------------------------------------------------------
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's and the system's errors into one line that says what to do."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            reason = str(error)
+            if "readonly" in reason or "unable to open" in reason:
+                raise ToybedError(
+                    f"store {self.path} cannot be written ({reason}); choose another with --store"
+                ) from error
+            if "locked" in reason:
+                raise ToybedError(
+                    f"store {self.path} is in use by another program; try again, or use --store"
+                ) from error
+            raise ToybedError(f"store {self.path}: {reason}") from error
+        except sqlite3.DatabaseError as error:
+            raise ToybedError(
+                f"store {self.path} is damaged or not an SQLite file ({error}); it was left as it is: "
+                "move it away, or choose another with --store"
+            ) from error
+        except OSError as error:
+            raise ToybedError(
+                f"store {self.path} cannot be written ({error.strerror}); choose another with --store"
+            ) from error
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
