@@ -62,4 +62,4 @@ class StackedAdam:
             g = g * scale.view(axes)
             first.lerp_(g, 1 - BETA_1)
             second.mul_(BETA_2).addcmul_(g, g, value=1 - BETA_2)
-            p -= rate.view(axes) * first / (second.sqrt().div_(correction).add_(EPSILON))
+            p.sub_(rate.view(axes) * first / second.sqrt().div_(correction).add_(EPSILON))

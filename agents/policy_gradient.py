@@ -10,7 +10,7 @@ from torch import Tensor
 from toybed.agents.config import Learning
 from toybed.agents.optimization import StackedAdam
 from toybed.agents.policies import Policy, choose
-from toybed.agents.rollout import Rollout, draw_prompts, rollout
+from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.measures.covariance import covariance
@@ -74,8 +74,8 @@ class PolicyGradient:
         for _ in range(self.config.epochs):
             for start in range(0, self.config.prompts, size):
                 part = slice(start, start + size)
-                log_probs = self.policy.log_probs(
-                    sample.observation[:, part], None if sample.legal is None else sample.legal[:, part]
+                log_probs = response_log_probs(
+                    self.env, self.policy, sample.observation[:, part], _part(sample.legal, part)
                 )
                 entropy = token_entropy(log_probs) if "entropy" in self.objective.needs else None
                 loss = self.objective.loss(
@@ -137,6 +137,10 @@ class PolicyGradient:
     def _rollout(self, runs: list[bool] | None) -> Rollout:
         prompt = draw_prompts(self._pool, self.config.prompts, self._sampling, runs)
         return rollout(self.env, self.policy, prompt, self.config.group, self._sampling, runs)
+
+
+def _part(value: Tensor | None, part: slice) -> Tensor | None:
+    return None if value is None else value[:, part]
 
 
 def _fill(old: Rollout, kept: Tensor, fresh: Rollout, useful: Tensor) -> tuple[Rollout, Tensor]:

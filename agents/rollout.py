@@ -81,12 +81,17 @@ def rollout(
     count = prompt.shape[1]
     uniform = streams.uniform((env.horizon + env.noise, count, group), runs)
     noise = uniform[:, env.horizon :].movedim(1, -1) if env.noise else None
-    state = env.reset(prompt[..., None].expand(-1, -1, group), noise)
+    # Without noise the responses of a group share their first state: an axis of 1 until the first token parts them.
+    state = env.reset(prompt[..., None] if noise is None else prompt[..., None].expand(-1, -1, group), noise)
     observations, legals, tokens, chosen, entropies = [], [], [], [], []
     for t in range(env.horizon):
         observation, legal = env.observe(state), env.legal(state)
         log_probs = log_probs_of(observation, legal)
         token = sample_tokens(log_probs, uniform[:, t])
+        if t == 0 and noise is None:
+            observation, log_probs = (x.expand(-1, -1, group, -1) for x in (observation, log_probs))
+            legal = None if legal is None else legal.expand_as(log_probs)
+            state = type(state)(*(part.expand(*part.shape[:2], group, *part.shape[3:]) for part in state))
         state = env.step(state, token)
         observations.append(observation)
         legals.append(legal)
@@ -102,3 +107,26 @@ def rollout(
         entropy=torch.stack(entropies, -1),
         reward=env.reward(state),
     )
+
+
+def response_log_probs(env: TokenEnv, policy: Policy, observation: Tensor, legal: Tensor | None) -> Tensor:
+    """Log-probabilities of all tokens at every position of sampled responses, with gradient.
+
+    Where a world has no noise, the responses of a group begin in one state: it is evaluated once and not G times.
+
+    Args:
+        env: the world.
+        policy: the S policies.
+        observation: ``[S, B, G, T, F]``.
+        legal: ``[S, B, G, T, V]`` or None.
+
+    Returns:
+        ``[S, B, G, T, V]``.
+    """
+    if env.noise:
+        return policy.log_probs(observation, legal)
+    first, later = (None, None) if legal is None else (legal[:, :, :1, :1], legal[:, :, :, 1:])
+    start = policy.log_probs(observation[:, :, :1, :1], first).expand(-1, -1, observation.shape[2], -1, -1)
+    if env.horizon == 1:
+        return start
+    return torch.cat([start, policy.log_probs(observation[:, :, :, 1:], later)], -2)

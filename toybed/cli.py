@@ -123,6 +123,8 @@ class Report:
     """The file that `toybed run` wrote."""
     out: Path = Path("report.html")
     """Where the report goes."""
+    figures: Path | None = None
+    """Also write every figure as PNG into this folder, for slides."""
     json: bool = False
     """Print the answers as JSON and write nothing."""
     debug: bool = False
@@ -137,14 +139,14 @@ class Report:
             if self.json:
                 print(json.dumps(store.verdicts()))
                 return
-            _write_report(store, self.out)
+            _write_report(store, self.out, self.figures)
         print(f"report: {self.out}")
 
 
-def _write_report(store: Store, out: Path) -> None:
+def _write_report(store: Store, out: Path, figures: Path | None = None) -> None:
     from toybed.report.html import write
 
-    write(store, out)
+    write(store, out, figures)
 
 
 COMMANDS: dict[str, Any] = {"list": List, "run": Run, "show": Show, "report": Report}

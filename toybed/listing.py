@@ -51,11 +51,10 @@ def _objectives() -> list[dict[str, Any]]:
         {
             "name": row.name,
             "year": row.year,
-            "differs from": row.parent or "-",
-            "in": ", ".join(row.changed()) if row.parent else "-",
+            "changes": f"{', '.join(row.changed())} of {row.parent}" if row.parent else "(all)",
             "entropy": row.entropy,
+            "source": row.source.split(";")[0],
             "verified": row.verified,
-            "summary": row.summary,
         }
         for row in rows
     ]
@@ -96,16 +95,16 @@ def print_entry(name: str, *, as_json: bool) -> None:
         if heading == "stages":
             for part, text in content.items():
                 console.print(f"\n[bold]{part}[/bold]")
-                console.print(Text(text))
+                console.print(Text(text), soft_wrap=True)
         elif isinstance(content, str) and "\n" in content:
             console.print(f"\n[bold]{heading}[/bold]" if heading != "text" else "")
-            console.print(Text(content))
+            console.print(Text(content), soft_wrap=True)
         elif isinstance(content, Sequence) and not isinstance(content, str):
             console.print(f"[bold]{heading}[/bold]")
             for item in content:
-                console.print(Text(f"  - {item}"))
+                console.print(Text(f"  {item}"), soft_wrap=True)
         else:
-            console.print(f"[bold]{heading}[/bold]: {escape(str(content))}")
+            console.print(f"[bold]{heading}[/bold]: {escape(str(content))}", soft_wrap=True)
 
 
 def _objective_entry(name: str) -> dict[str, Any]:
@@ -149,6 +148,7 @@ def _question_entry(name: str) -> dict[str, Any]:
         "claim": question.claim,
         "source": question.source,
         "rule": question.rule,
+        "changed after a result was seen": list(question.amendments),
         "sizes": [f"{size}: {text}" for size, text in sizes.items()],
         "text": _text(inspect.getmodule(question.judge)),
     }

@@ -25,7 +25,7 @@ from toybed.executors import Executor, Here, Processes, Report
 from toybed.store import Store
 from toybed.study import Records, Run, Study, code_version
 
-STACK_RESPONSES = 1024
+STACK_RESPONSES = 2048
 """Responses that one program handles at once: throughput is flat from some 8,000 tokens, and falls past 64,000."""
 
 
@@ -116,16 +116,22 @@ def _stacks(runs: Sequence[Run], workers: int, store: Store | None) -> list[Stac
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(json.dumps([run.setting.config(), run.device], sort_keys=True), []).append(run)
-    stacks = []
+    parts: list[list[Run]] = []
     for group in groups.values():
         learning = group[0].setting.learning
         most = max(1, STACK_RESPONSES // (learning.prompts * learning.group))
-        size = min(most, ceil(len(runs) / workers))
-        parts = ceil(len(group) / size)
-        for members in (group[i::parts] for i in range(parts)):
-            bases = None if store is None else np.stack([_stored(store, run) for run in members])
-            stacks.append(Stack(members[0].setting, tuple(r.seed for r in members), members[0].device, bases))
-    return stacks
+        count = ceil(len(group) / most)
+        parts += [group[i::count] for i in range(count)]
+    # No worker should wait while another does the odd stack out: split the last ones.
+    while len(parts) % workers and len(parts[-1]) > 1:
+        last = parts.pop()
+        parts = [last[::2], last[1::2], *parts]
+    return [_stack(members, store) for members in parts]
+
+
+def _stack(runs: Sequence[Run], store: Store | None) -> Stack:
+    bases = None if store is None else np.stack([_stored(store, run) for run in runs])
+    return Stack(runs[0].setting, tuple(run.seed for run in runs), runs[0].device, bases)
 
 
 def _stored(store: Store, run: Run) -> NDArray[np.float32]:

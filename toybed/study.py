@@ -41,8 +41,8 @@ def code_version() -> str:
     digest = hashlib.sha256()
     for part in _DETERMINING:
         path = root / part
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-            digest.update(f"{part}/{file.name}".encode())
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(root).as_posix().encode())
             digest.update(_without_docstrings(file.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()[:16]
 
@@ -166,6 +166,7 @@ class Study:
         question, claim: the claim is a sentence that can be false.
         source: where the claim was published.
         rule: how the parts make the whole outcome.
+        amendments: what was changed in question or rule after a result had been seen, and why; shown with every answer.
         arms: size to named settings.
         seeds: size to number of seeds.
         judge: arms' records to the headline verdict and its parts.
@@ -178,6 +179,7 @@ class Study:
     claim: str
     source: str
     rule: str
+    amendments: tuple[str, ...]
     arms: Callable[[str], Mapping[str, Setting]]
     seeds: Mapping[str, int]
     judge: Callable[[Mapping[str, Records]], tuple[Verdict, list[Verdict]]]

@@ -15,13 +15,18 @@ from toybed.listing import interval_text
 from toybed.store import Store
 
 
-def write(store: Store, out: Path) -> None:
+def write(store: Store, out: Path, figures: Path | None = None) -> None:
     """Write one HTML file, figures inline, that needs no network.
+
+    Args:
+        store: whose answers are reported.
+        out: the file.
+        figures: a folder that gets every figure as ``STUDY-SIZE.png`` too.
 
     Raises:
         ToybedError: the store holds no answer, or the file cannot be written.
     """
-    answers = [_section(answer, store) for answer in store.verdicts()]
+    answers = [_section(answer, store, figures) for answer in store.verdicts()]
     if not answers:
         raise ToybedError(f"store {store.path} holds no answer yet; toybed run QUESTION makes one")
     # Loading from the package and escaping everything: a store may come from somebody else.
@@ -37,20 +42,23 @@ def write(store: Store, out: Path) -> None:
         raise ToybedError(f"report {out} cannot be written ({error.strerror}); choose another file") from error
 
 
-def _section(answer: dict[str, Any], store: Store) -> dict[str, Any]:
-    """An answer with its figure, or with the reason why there is none."""
-    question = study.get(answer["study"])
+def _section(answer: dict[str, Any], store: Store, figures: Path | None) -> dict[str, Any]:
+    """An answer with what its question says of itself, and its figure, or the reason why there is none."""
+    question = study.studies().get(answer["study"])
+    section = {**answer, "source": "", "amendments": (), "figure": Markup(""), "command": ""}
+    if question is None:
+        return {**section, "caption": "This version of toybed does not know the question: no figure."}
+    size = "" if answer["size"] == "standard" else f" --{answer['size']}"
+    seeds = "" if answer["seeds"] == question.seeds[answer["size"]] else f" --seeds {answer['seeds']}"
+    section |= {"source": question.source, "amendments": question.amendments}
+    section["command"] = f"toybed run {answer['study']}{size}{seeds}"
     try:
         records = runner.load_records(question, answer["size"], answer["seeds"], answer["device"], store)
     except ToybedError:
-        # Runs are named by the code that made them, so a figure of an older version cannot be found again.
-        figure, note = Markup(""), "Its runs were made by another version of the code: run it again for the figure."
-    else:
-        figure, note = (
-            Markup(plotting.svg(question.figure(records))),
-            question.caption,
-        )  # our own drawing, not the store's
-    size = "" if answer["size"] == "standard" else f" --{answer['size']}"
-    seeds = "" if answer["seeds"] == question.seeds[answer["size"]] else f" --seeds {answer['seeds']}"
-    command = f"toybed run {answer['study']}{size}{seeds}"
-    return {**answer, "figure": figure, "caption": note, "source": question.source, "command": command}
+        # Runs are named by the code that made them: those of another version cannot be found.
+        return {**section, "caption": "Its runs were made by another version of the code: run it again for the figure."}
+    figure = question.figure(records)
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
+        figure.savefig(figures / f"{answer['study']}-{answer['size']}.png", dpi=110)
+    return {**section, "figure": Markup(plotting.svg(figure)), "caption": question.caption}
