@@ -68,7 +68,7 @@ class PolicyGradient:
         """
         sample, zero_groups, rounds = self._sample()
         batch = self._batch(sample)
-        advantage = self.objective.advantage(batch).expand_as(sample.log_prob)
+        advantage = self.objective.advantages(batch, generator=self._drawing).expand_as(sample.log_prob)
         touched, norms = [], []
         size = self.config.prompts // self.config.minibatches
         for _ in range(self.config.epochs):

@@ -34,6 +34,9 @@ def silent(*_: Any) -> None:
 
 def alive(pid: int) -> bool:
     """Whether the process runs (one that ended and was not waited for does not)."""
+    if not Path("/proc/self/stat").exists():  # not Linux
+        told = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+        return bool(told) and told[0] != "Z"
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:

@@ -22,6 +22,9 @@ HOW_TO_GET = {
     "log_prob_ref": "log-probabilities of the sampled tokens under the reference policy, computed once after sampling",
     "entropy_old": "full-vocabulary entropy of the sampling policy at each position, recorded while sampling",
     "entropy": "full-vocabulary entropy of the current policy at each position: pass loss(..., entropy=...)",
+    "log_probs": "log-probabilities of the whole vocabulary under the current policy: pass loss(..., log_probs=...)",
+    "value": "the critic's value of each position when it was sampled, [..., B, G, T]",
+    "log_z": "the learned log-partition of each prompt, [..., B], with gradient",
     "generator": "a torch.Generator, or toybed.streams.Streams for stacked runs: pass loss(..., generator=...)",
     "planning": "a mask [..., B, G, T] of planning tokens, which the world names by its token kinds",
     "source": "an integer [..., B, G]: 0 sampled on-policy, 1 refined after a critique, 2 demonstration",
@@ -56,11 +59,14 @@ class Batch:
     =================  ========================================  =================================================
     ``log_prob_old``   ``[..., B, G, T]``                        log-probability of each token when it was sampled
     ``mask``           ``[..., B, G, T]`` bool                   which positions hold a token of the response
-    ``reward``         ``[..., B, G]`` or ``[..., B, G, D]``     verified reward of each response
+    ``reward``         ``[..., B, G]``, ``[..., B, G, D]``,      verified reward of a response: a number, D components,
+                       or ``[..., B, G, M, D]``                  or D components of each of its M answers
     ``log_prob_ref``   ``[..., B, G, T]``, optional              under the reference policy
     ``entropy_old``    ``[..., B, G, T]``, optional              entropy (nats) when sampled
     ``planning``       ``[..., B, G, T]`` bool, optional         planning tokens
     ``source``         ``[..., B, G]`` int, optional             0 on-policy, 1 refined, 2 demonstration
+    ``value``          ``[..., B, G, T]``, optional              a critic's values when sampled
+    ``log_z``          ``[..., B]``, optional                    learned log-partition of each prompt, with gradient
     =================  ========================================  =================================================
 
     Raises:
@@ -74,12 +80,14 @@ class Batch:
     entropy_old: Tensor | None = None
     planning: Tensor | None = None
     source: Tensor | None = None
+    value: Tensor | None = None
+    log_z: Tensor | None = None
 
     def __post_init__(self) -> None:
         tokens = tuple(self.log_prob_old.shape)
         if len(tokens) < 3:
             raise ToybedError(f"batch.log_prob_old has shape {list(tokens)}; expected [..., B, G, T]")
-        for name in ("mask", "log_prob_ref", "entropy_old", "planning"):
+        for name in ("mask", "log_prob_ref", "entropy_old", "planning", "value"):
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != tokens:
                 raise ToybedError(
@@ -88,7 +96,8 @@ class Batch:
         if self.mask.dtype != torch.bool:
             raise ToybedError(f"batch.mask has dtype {self.mask.dtype}; expected torch.bool")
         responses = tokens[:-1]
-        if tuple(self.reward.shape) != responses and tuple(self.reward.shape[:-1]) != responses:
+        extra = self.reward.ndim - len(responses)
+        if tuple(self.reward.shape[: len(responses)]) != responses or extra > 2:
             raise ToybedError(
                 f"batch.reward has shape {list(self.reward.shape)}; expected {list(responses)} or those and a D"
             )

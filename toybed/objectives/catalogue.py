@@ -19,7 +19,7 @@ from toybed.errors import ToybedError, unknown
 if TYPE_CHECKING:
     from toybed.objectives.objective import Objective
 
-STAGES = ("advantage", "surrogate", "weight", "regularizers", "aggregate", "keep_group")
+STAGES = ("advantage", "surrogate", "weight", "regularizers", "aggregate", "shape_reward", "keep_group", "controller")
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,16 @@ class Row:
     aggregate: Stage
     weight: Stage = Stage("weights.every_token")
     regularizers: tuple[Stage, ...] = ()
+    shape_reward: Stage | None = None
     keep_group: Stage | None = None
+    controller: Stage | None = None
     parent: str | None = None
     published: Mapping[str, Any] = field(default_factory=dict)
     traps: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
     def stages(self) -> dict[str, tuple[Stage, ...]]:
-        """Stage name to the functions in it: one, or none to several for ``regularizers`` and ``keep_group``."""
+        """Stage name to the functions in it: one, or none to several for those that a row may lack."""
         values = {name: getattr(self, name) for name in STAGES}
         return {name: v if isinstance(v, tuple) else (v,) if v else () for name, v in values.items()}
 
@@ -139,6 +141,7 @@ class Row:
             aggregate=self.aggregate.build(),
             weight=self.weight.build(),
             regularizers=tuple(stage.build() for stage in self.regularizers),
+            shape_reward=self.shape_reward.build() if self.shape_reward else None,
             keep_group=self.keep_group.build() if self.keep_group else None,
             name=self.name,
         )
@@ -210,5 +213,5 @@ def get(name: str, **overrides: Any) -> Objective:
 
 def _load() -> None:
     """Import the rows, in the order in which they are listed."""
-    for module in ("classics", "tokens"):
+    for module in ("classics", "estimators", "rewards", "surrogates", "tokens", "steered", "mixed"):
         import_module(f"toybed.objectives.rows.{module}")

@@ -9,8 +9,9 @@ the gradient is exact: ``loss_t = -w_t stop_gradient(c_t) A_t log pi(token_t)``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,32 +58,57 @@ class Loss:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is optimised, as five stages.
+    """What is optimised, as five stages; two more come before them, where data are made.
 
     Args:
-        advantage: ``batch -> A``, ``[..., B, G, T]`` or ``[..., B, G, 1]``.
+        advantage: ``batch -> A``, ``[..., B, G, T]`` or ``[..., B, G, 1]``. One that is marked with
+            ``needs("log_prob")`` or ``needs("generator")`` gets these by keyword.
         surrogate: ``(log_ratio, A, batch) -> c >= 0``, without gradient.
         aggregate: ``(per_token, mask, counted) -> [...]``; no default, its meaning is part of the objective.
-        weight: ``batch, ... -> TokenWeight(weight, counted)``.
-        regularizers: each ``(log_prob, batch, *, advantage, entropy) -> per-token loss``, averaged over tokens.
+        weight: ``(batch, *, advantage, log_prob, coefficient, entropy, generator) -> TokenWeight(weight, counted)``;
+            takes what it needs and ``**_``.
+        regularizers: each ``(log_prob, batch, *, advantage, entropy, log_probs) -> per-token loss``, averaged over the
+            tokens; takes what it needs and ``**_``.
+        shape_reward: ``batch -> reward``, applied once before the advantage (penalties, KL in the reward); or None.
         keep_group: ``reward [..., B, G] -> bool [..., B]``, or None. Before the loss is taken, the learner samples
             other prompts in the place of groups that are not kept (dynamic sampling).
         name: for messages.
     """
 
-    advantage: Callable[[Batch], Tensor]
+    advantage: Callable[..., Tensor]
     surrogate: Callable[[Tensor, Tensor, Batch], Tensor]
     aggregate: Callable[..., Tensor]
     weight: Callable[..., TokenWeight] = every_token
     regularizers: tuple[Regularizer, ...] = ()
+    shape_reward: Callable[[Batch], Tensor] | None = None
     keep_group: Callable[[Tensor], Tensor] | None = None
     name: str = "objective"
 
     @property
     def needs(self) -> frozenset[str]:
-        """Optional inputs that the stages read: fields of the batch, ``entropy``, ``generator``."""
-        stages = (self.advantage, self.surrogate, self.weight, self.aggregate, *self.regularizers)
-        return frozenset(name for stage in stages for name in needs_of(stage))
+        """Optional inputs that the stages read: fields of the batch, ``entropy``, ``log_probs``, ``generator``."""
+        stages = (self.advantage, self.surrogate, self.weight, self.aggregate, self.shape_reward, *self.regularizers)
+        return frozenset(name for stage in stages for name in needs_of(stage)) - {"log_prob"}
+
+    def advantages(
+        self,
+        batch: Batch,
+        *,
+        log_prob: Tensor | None = None,
+        generator: torch.Generator | Streams | None = None,
+    ) -> Tensor:
+        """The advantages of a whole rollout batch, without gradient: rewards shaped, then the advantage stage.
+
+        Args:
+            batch: what was sampled.
+            log_prob: under the current policy; that of sampling by default.
+            generator: randomness, where the stage draws.
+        """
+        if self.shape_reward is not None:
+            batch = replace(batch, reward=self.shape_reward(batch))
+        given = {"log_prob": batch.log_prob_old if log_prob is None else log_prob.detach(), "generator": generator}
+        wanted = {name: given[name] for name in needs_of(self.advantage) if name in given}
+        return self.advantage(batch, **wanted).detach()
 
     def loss(
         self,
@@ -90,6 +116,7 @@ class Objective:
         batch: Batch,
         *,
         entropy: Tensor | None = None,
+        log_probs: Tensor | None = None,
         generator: torch.Generator | Streams | None = None,
         advantage: Tensor | None = None,
     ) -> Loss:
@@ -99,18 +126,19 @@ class Objective:
             log_prob: log-probability of the tokens under the current policy, with gradient, ``[..., B, G, T]``.
             batch: what was sampled.
             entropy: full-vocabulary entropy of the current policy, with gradient, where a stage needs it.
+            log_probs: log-probabilities of the whole vocabulary ``[..., B, G, T, V]``, where a stage needs them.
             generator: randomness, where a stage draws.
-            advantage: computed before by ``self.advantage`` on the whole rollout batch, when this is a mini-batch
-                of it; by default computed here.
+            advantage: computed before by :meth:`advantages` on the whole rollout batch, when this is a mini-batch of
+                it; by default computed here. An advantage that reads the current policy is computed here always.
 
         Raises:
             ToybedError: a shape does not fit, or an input that a stage needs is missing.
         """
-        self._check(log_prob, batch, entropy, generator)
-        if advantage is None:
-            advantage = self.advantage(batch)
-        advantage = advantage.detach()
+        self._check(log_prob, batch, {"entropy": entropy, "log_probs": log_probs, "generator": generator})
         now = log_prob.detach()
+        if advantage is None or "log_prob" in needs_of(self.advantage):
+            advantage = self.advantages(batch, log_prob=now, generator=generator)
+        advantage = advantage.detach()
         # Padding may hold anything; a ratio of 1 there keeps every later product finite.
         log_ratio = torch.where(batch.mask, now - batch.log_prob_old, 0.0)
         coefficient = self.surrogate(log_ratio, advantage, batch)
@@ -119,7 +147,7 @@ class Objective:
         )
         value = self.aggregate(-(weight * coefficient * advantage) * log_prob, batch.mask, counted)
         for regularizer in self.regularizers:
-            extra = regularizer(log_prob, batch, advantage=advantage, entropy=entropy)
+            extra = regularizer(log_prob, batch, advantage=advantage, entropy=entropy, log_probs=log_probs)
             value = value + token_mean(extra, batch.mask, batch.mask)
 
         def forward() -> Tensor:
@@ -128,16 +156,36 @@ class Objective:
 
         return Loss(value, advantage, coefficient, weight, batch.mask, forward)
 
-    def _check(
-        self, log_prob: Tensor, batch: Batch, entropy: Tensor | None, generator: torch.Generator | Streams | None
-    ) -> None:
+    def with_parameters(self, **values: Any) -> Objective:
+        """The objective with some hyper-parameters changed, wherever in its stages they are bound.
+
+        Values may be tensors ``[S, 1, 1, 1]``. This is how a controller acts between steps.
+
+        Raises:
+            ToybedError: no stage has a parameter of that name.
+        """
+        used: set[str] = set()
+
+        def rebind(stage: Any) -> Any:
+            if not isinstance(stage, partial):
+                return stage
+            mine = {name: value for name, value in values.items() if name in stage.keywords}
+            used.update(mine)
+            return partial(stage.func, **{**stage.keywords, **mine})
+
+        changed: dict[str, Any] = {f.name: rebind(getattr(self, f.name)) for f in fields(self)}
+        changed["regularizers"] = tuple(rebind(stage) for stage in self.regularizers)
+        if missing := set(values) - used:
+            raise ToybedError(f"{self.name} has no parameter {sorted(missing)[0]!r} to change")
+        return Objective(**changed)
+
+    def _check(self, log_prob: Tensor, batch: Batch, given: dict[str, Any]) -> None:
         expected = tuple(batch.log_prob_old.shape)
-        for name, value in (("log_prob", log_prob), ("entropy", entropy)):
+        for name, value in (("log_prob", log_prob), ("entropy", given["entropy"])):
             if value is not None and tuple(value.shape) != expected:
                 raise ToybedError(
                     f"{self.name}: {name} has shape {list(value.shape)}; expected {list(expected)} [..., B, G, T]"
                 )
-        given: dict[str, object] = {"entropy": entropy, "generator": generator}
         for name in sorted(self.needs):
             if (given[name] if name in given else getattr(batch, name)) is None:
                 where = name if name in given else f"batch.{name}"

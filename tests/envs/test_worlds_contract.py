@@ -1,0 +1,536 @@
+"""What every registered world promises: gymnasium's rules, one dynamics behind three interfaces, honest errors."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+from toybed.envs import WORLDS, make
+from toybed.envs.adapters import TokenGymEnv, TokenVectorEnv
+from toybed.envs.core import SPLITS
+from toybed.errors import ToybedError
+
+HEADINGS = (
+    "Description",
+    "Action space",
+    "Observation",
+    "Reward",
+    "Termination",
+    "Knobs",
+    "Optimum and random baseline",
+    "What it stands for in LLM training",
+)
+# Small and odd-shaped settings of each world, so that no two axes have the same length by accident.
+VARIANTS = [
+    ("answer_bandit", {}),
+    ("answer_bandit", {"prompt_count": 5, "answers": 7, "correct": 2, "rank": 3, "trap": 0.5}),
+    ("answer_bandit", {"prompt_count": 5, "answers": 7, "true_positive": 0.8, "false_positive": 0.1}),
+    ("chain_reach", {}),
+    ("chain_reach", {"modulus": 7, "operations": 3, "length": 4, "train_share": 0.3, "table_seed": 3}),
+]
+NOISELESS = [(name, knobs) for name, knobs in VARIANTS if "true_positive" not in knobs]
+
+every_world = pytest.mark.parametrize("name", WORLDS)
+every_variant = pytest.mark.parametrize(("name", "knobs"), VARIANTS)
+
+
+def gym_id(name):
+    return f"toybed.envs:{WORLDS[name].gym_id}"
+
+
+def some_tokens(env, *shape):
+    return torch.from_numpy(np.random.default_rng(1).integers(env.vocabulary, size=(*shape, env.horizon)))
+
+
+def test_every_world_has_a_variant():
+    assert {name for name, _ in VARIANTS} == set(WORLDS)
+
+
+# -- gymnasium ---------------------------------------------------------------------------------------------------------
+@every_variant
+@pytest.mark.parametrize("render_mode", [None, "ansi"])
+def test_check_env_passes_without_a_warning(name, knobs, render_mode):
+    env = gymnasium.make(gym_id(name), render_mode=render_mode, **knobs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_env(env.unwrapped) is None
+    assert env.spec.max_episode_steps is None  # the horizon is part of the task: terminated, never truncated
+
+
+@every_world
+def test_make_in_a_fresh_process_without_importing_toybed(name):
+    code = (
+        "import sys, gymnasium\n"
+        "assert not any(m.startswith('toybed') for m in sys.modules)\n"
+        f"env = gymnasium.make({gym_id(name)!r})\n"
+        "observation, info = env.reset(seed=0)\n"
+        "assert env.observation_space.contains(observation)\n"
+        "print(env.spec.id)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [WORLDS[name].gym_id]
+
+
+@every_world
+def test_the_registry_names_the_class(name):
+    assert type(make(name)) is WORLDS[name].env_class
+    assert isinstance(gymnasium.make(gym_id(name)).unwrapped, TokenGymEnv)
+    assert gymnasium.make(gym_id(name)).unwrapped.token_env == make(name)
+
+
+@every_world
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+def test_make_vec_offers_two_autoreset_modes(name, mode):
+    env = gymnasium.make_vec(gym_id(name), num_envs=3, autoreset_mode=mode)
+    assert isinstance(env, TokenVectorEnv)
+    assert env.metadata["autoreset_mode"] is mode
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    assert observation.shape == (3, len(make(name).observation_sizes))
+
+
+@every_world
+def test_make_vec_defaults_to_gymnasiums_own_mode(name):
+    assert gymnasium.make_vec(gym_id(name), num_envs=2).metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
+
+
+@every_world
+def test_make_vec_refuses_same_step(name):
+    with pytest.raises(ToybedError, match=r"SAME_STEP is not offered; allowed: NEXT_STEP, DISABLED"):
+        gymnasium.make_vec(gym_id(name), num_envs=3, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+@every_variant
+def test_next_step_mode_starts_the_next_episode_on_the_step_after_the_last(name, knobs):
+    env = gymnasium.make_vec(gym_id(name), num_envs=4, **knobs)
+    horizon = env.unwrapped.token_env.horizon
+    first, _ = env.reset(seed=3)
+    env.action_space.seed(0)
+    starts = [first]
+    for step in range(1, 3 * (horizon + 1) + 1):
+        observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        place = step % (horizon + 1)  # 0: the step that resets, and ignores its action
+        assert env.observation_space.contains(observation)
+        assert not truncated.any()
+        assert (terminated == (place == horizon)).all()
+        if place == 0:
+            assert (reward == 0).all()
+            starts.append(observation)
+    if horizon > 1:  # the last entry of the observation counts the operations
+        assert all((start[:, -1] == 0).all() for start in starts)
+    assert any((start != first).any() for start in starts[1:]), "a new episode draws a new prompt"
+
+
+@every_variant
+def test_disabled_mode_resets_only_what_the_mask_names(name, knobs):
+    env = gymnasium.make_vec(gym_id(name), num_envs=4, autoreset_mode=AutoresetMode.DISABLED, **knobs)
+    core = env.unwrapped.token_env
+    env.reset(seed=3)
+    for _ in range(core.horizon):
+        before, _, terminated, _, _ = env.step(np.zeros(4, dtype=np.int64))
+    assert terminated.all()
+    with pytest.raises(ToybedError, match=r"episodes \[0, 1, 2, 3\] are over.*reset_mask"):
+        env.step(np.zeros(4, dtype=np.int64))
+    mask = np.array([True, False, True, False])
+    prompt = core.n_prompts - 1
+    after, _ = env.reset(options={"reset_mask": mask, "prompt": prompt})
+    fresh = core.observe(core.reset(torch.tensor(prompt))).numpy()
+    np.testing.assert_array_equal(after[mask], np.stack([fresh, fresh]))
+    np.testing.assert_array_equal(after[~mask], before[~mask])
+    with pytest.raises(ToybedError, match=r"episodes \[1, 3\] are over"):
+        env.step(np.zeros(4, dtype=np.int64))
+
+
+@every_world
+@pytest.mark.parametrize("mask", [np.ones(3, dtype=bool), np.ones(4, dtype=np.int64), np.ones((4, 1), dtype=bool)])
+def test_a_wrong_reset_mask_is_refused(name, mask):
+    env = gymnasium.make_vec(gym_id(name), num_envs=4, autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(seed=0)
+    with pytest.raises(ToybedError, match="reset_mask must be a bool array of 4"):
+        env.reset(options={"reset_mask": mask})
+
+
+@every_world
+def test_one_seed_serves_all_episodes_of_a_vector(name):
+    with pytest.raises(ToybedError, match="one seed"):
+        gymnasium.make_vec(gym_id(name), num_envs=2).reset(seed=[1, 2])
+
+
+# -- one dynamics, three interfaces ------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("name", "knobs"), NOISELESS)
+def test_single_vector_and_core_agree(name, knobs):
+    core = make(name, **knobs)
+    single = gymnasium.make(gym_id(name), **knobs)
+    vector = gymnasium.make_vec(gym_id(name), num_envs=6, autoreset_mode=AutoresetMode.DISABLED, **knobs)
+    tokens = some_tokens(core, 6)
+    paid = 0.0
+    for prompt in (0, 3, core.n_prompts // 2, core.n_prompts - 1):
+        batch, _ = vector.reset(options={"prompt": prompt})
+        state = core.reset(torch.full((6,), prompt))
+        seen = [(batch, np.zeros(6))]
+        np.testing.assert_array_equal(batch, core.observe(state).numpy())
+        for t in range(core.horizon):
+            before = core.reward(state)
+            state = core.step(state, tokens[:, t])
+            batch, reward, terminated, truncated, _ = vector.step(tokens[:, t].numpy())
+            np.testing.assert_array_equal(batch, core.observe(state).numpy())
+            np.testing.assert_array_equal(reward, (core.reward(state) - before).numpy())
+            assert (terminated == (t == core.horizon - 1)).all() and not truncated.any()
+            seen.append((batch, reward))
+            paid += float(reward.sum())
+        for row in range(6):
+            observation, _ = single.reset(options={"prompt": prompt})
+            np.testing.assert_array_equal(observation, seen[0][0][row])
+            for t in range(core.horizon):
+                observation, reward, terminated, truncated, _ = single.step(tokens[row, t].item())
+                np.testing.assert_array_equal(observation, seen[t + 1][0][row])
+                assert reward == seen[t + 1][1][row]
+                assert terminated == (t == core.horizon - 1) and not truncated
+    if core.horizon == 1:  # 24 answers of which 3/16 or more are right: some are paid, or nothing was compared
+        assert paid > 0
+
+
+@every_variant
+def test_a_vector_of_one_is_the_single_environment(name, knobs):
+    single = gymnasium.make(gym_id(name), **knobs)
+    vector = gymnasium.make_vec(gym_id(name), num_envs=1, autoreset_mode=AutoresetMode.DISABLED, **knobs)
+    tokens = some_tokens(make(name, **knobs), 20)
+    for episode, row in enumerate(tokens.numpy()):
+        seed = 5 if episode == 0 else None
+        np.testing.assert_array_equal(single.reset(seed=seed)[0], vector.reset(seed=seed)[0][0])
+        for token in row:
+            one, many = single.step(token), vector.step(token[None])
+            np.testing.assert_array_equal(one[0], many[0][0])
+            assert one[1] == many[1][0] and one[2] == many[2][0]
+
+
+@every_variant
+def test_state_functions_have_free_leading_axes(name, knobs):
+    env = make(name, **knobs)
+    random = np.random.default_rng(2)
+    prompt = torch.from_numpy(random.integers(env.n_prompts, size=24))
+    noise = torch.from_numpy(random.random((24, env.noise), dtype=np.float32)) if env.noise else None
+    tokens = some_tokens(env, 24)
+
+    def trace(index, shape):
+        start = prompt[index].reshape(shape)
+        state = env.reset(start, None if noise is None else noise[index].reshape(*shape, env.noise))
+        seen = [(env.observe(state), env.reward(state), env.legal(state))]
+        for t in range(env.horizon):
+            state = env.step(state, tokens[index, t].reshape(shape))
+            seen.append((env.observe(state), env.reward(state), env.legal(state)))
+        return seen
+
+    flat = trace(slice(None), (24,))
+    for shape in ((), (3,), (2, 3, 4)):
+        size = int(np.prod(shape))
+        for (observation, reward, legal), (observation_0, reward_0, legal_0) in zip(
+            trace(slice(size), shape), flat, strict=True
+        ):
+            assert observation.shape == (*shape, len(env.observation_sizes)) and observation.dtype == torch.int64
+            assert reward.shape == shape
+            assert torch.equal(observation.reshape(size, -1), observation_0[:size])
+            assert torch.equal(reward.reshape(size), reward_0[:size])
+            assert (legal is None) == (legal_0 is None)
+            if legal is not None:
+                assert torch.equal(legal.reshape(size, -1), legal_0[:size])
+
+
+@every_variant
+def test_observations_stay_below_their_sizes_and_kinds_cover_the_horizon(name, knobs):
+    env = make(name, **knobs)
+    sizes = torch.tensor(env.observation_sizes)
+    state = env.reset(env.prompts())
+    for t in range(env.horizon):
+        observation = env.observe(state)
+        assert (observation >= 0).all() and (observation < sizes).all()
+        state = env.step(state, torch.full_like(env.prompts(), t % env.vocabulary))
+    assert (env.observe(state) < sizes).all()
+    assert len(env.kinds) == env.horizon
+
+
+# -- determinism and copies --------------------------------------------------------------------------------------------
+def single_trace(env, episodes, seed):
+    trace = []
+    env.action_space.seed(9)
+    for episode in range(episodes):
+        trace.append(env.reset(seed=seed if episode == 0 else None)[0].tolist())
+        done = False
+        while not done:
+            observation, reward, done, _, _ = env.step(env.action_space.sample())
+            trace.append((observation.tolist(), reward, done))
+    return trace
+
+
+def vector_trace(env, steps, seed):
+    trace = [env.reset(seed=seed)[0].tolist()]
+    env.action_space.seed(9)
+    for _ in range(steps):
+        observation, reward, done, _, _ = env.step(env.action_space.sample())
+        trace.append((observation.tolist(), reward.tolist(), done.tolist()))
+    return trace
+
+
+@every_variant
+def test_two_copies_with_one_seed_agree_and_another_seed_differs(name, knobs):
+    one, two, other = (single_trace(gymnasium.make(gym_id(name), **knobs), 20, seed) for seed in (4, 4, 5))
+    assert one == two
+    assert one != other
+    one, two, other = (
+        vector_trace(gymnasium.make_vec(gym_id(name), num_envs=5, **knobs), 20, seed) for seed in (4, 4, 5)
+    )
+    assert one == two
+    assert one != other
+
+
+@every_variant
+def test_an_environment_pickled_in_the_middle_continues_alike(name, knobs):
+    env = gymnasium.make(gym_id(name), **knobs).unwrapped
+    env.reset(seed=1)
+    env.step(0) if env.token_env.horizon > 1 else None
+    copy = pickle.loads(pickle.dumps(env))
+    assert copy.token_env == env.token_env
+    for each in (env, copy):
+        each.action_space.seed(0)
+    rest = env.token_env.horizon - int(env.token_env.horizon > 1)
+    for _ in range(rest):
+        here, there = env.step(env.action_space.sample()), copy.step(copy.action_space.sample())
+        np.testing.assert_array_equal(here[0], there[0])
+        assert here[1:3] == there[1:3]
+    np.testing.assert_array_equal(env.reset()[0], copy.reset()[0])
+
+
+@every_variant
+def test_a_world_is_its_knobs(name, knobs):
+    env, copy = make(name, **knobs), pickle.loads(pickle.dumps(make(name, **knobs)))
+    assert env == copy and hash(env) == hash(copy)
+    uniform = torch.zeros(len(env.contexts()), env.vocabulary)
+    assert torch.equal(env.evaluate(uniform).reward, copy.evaluate(uniform).reward)
+    assert torch.equal(env.demonstrator(), copy.demonstrator())
+    assert env != make(name, **{**knobs, "table_seed": 77})
+
+
+@every_variant
+def test_what_a_caller_is_given_does_not_change_later(name, knobs):
+    env = gymnasium.make_vec(gym_id(name), num_envs=3, **knobs)
+    first, _ = env.reset(seed=0)
+    kept = first.copy()
+    for _ in range(3):
+        env.step(env.action_space.sample())
+    np.testing.assert_array_equal(first, kept)
+
+
+# -- for people --------------------------------------------------------------------------------------------------------
+@every_variant
+def test_ansi_rendering_is_one_line_and_follows_the_episode(name, knobs):
+    env = gymnasium.make(gym_id(name), render_mode="ansi", **knobs)
+    env.reset(seed=0)
+    before = env.render()
+    env.step(0)
+    after = env.render()
+    for line in (before, after):
+        assert line and "\n" not in line and line == line.strip()
+    assert before != after
+
+
+@every_world
+def test_no_render_mode_renders_nothing_and_a_wrong_one_is_refused(name):
+    env = TokenGymEnv(make(name))
+    env.reset(seed=0)
+    assert env.render() is None
+    with pytest.raises(ToybedError, match="'human'; allowed: 'ansi' or None"):
+        TokenGymEnv(make(name), render_mode="human")
+
+
+@every_world
+def test_the_docstring_has_the_eight_headings_in_order_and_names_every_knob(name):
+    text = WORLDS[name].env_class.__doc__
+    places = [text.find(f"\n    {heading}:\n") for heading in HEADINGS]
+    assert -1 not in places
+    assert places == sorted(places)
+    knobs = text[places[5] : places[6]]
+    for field in WORLDS[name].env_class.__dataclass_fields__:
+        assert field == "device" or f"``{field}``" in knobs
+
+
+# -- contexts and splits -----------------------------------------------------------------------------------------------
+@every_variant
+def test_context_index_numbers_the_contexts(name, knobs):
+    env = make(name, **knobs)
+    contexts = env.contexts()
+    assert contexts.shape[1] == len(env.observation_sizes)
+    assert torch.equal(env.context_index(contexts), torch.arange(len(contexts)))
+    half = contexts[: len(contexts) // 2 * 2]
+    folded = half.view(2, -1, contexts.shape[1])
+    assert torch.equal(env.context_index(folded).flatten(), torch.arange(len(half)))
+    assert env.demonstrator().shape == (len(contexts), env.vocabulary)
+
+
+@every_variant
+def test_splits_partition_the_prompts(name, knobs):
+    env = make(name, **knobs)
+    train, test, every = (env.prompts(split) for split in ("train", "test", "all"))
+    assert torch.equal(every, torch.arange(env.n_prompts))
+    if name == "answer_bandit":  # a table has nothing to generalise over: both splits are all prompts
+        assert torch.equal(train, every) and torch.equal(test, every)
+    else:
+        assert torch.equal(torch.cat([train, test]).sort().values, every)
+        # round() moves the cut by half a prompt at most
+        assert abs(len(train) - env.train_share * env.n_prompts) <= 0.5
+        assert torch.equal(train, train.sort().values)
+    with pytest.raises(ToybedError, match="unknown split 'trian': did you mean 'train'"):
+        env.prompts("trian")
+
+
+@every_variant
+@pytest.mark.parametrize("split", SPLITS)
+def test_reset_draws_from_the_split(name, knobs, split):
+    env = make(name, **knobs)
+    vector = TokenVectorEnv(env, 300)
+    observation, _ = vector.reset(seed=0, options={"split": split})
+    starts = env.observe(env.reset(env.prompts(split))).numpy()
+    assert {tuple(row) for row in observation.tolist()} <= {tuple(row) for row in starts.tolist()}
+    assert len({tuple(row) for row in observation.tolist()}) > 1
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.95, 0.99])
+def test_an_accepted_split_leaves_prompts_on_both_sides(share):
+    try:
+        env = make("chain_reach", modulus=3, train_share=share)
+    except ToybedError:
+        return  # refusing the knob is as good
+    assert len(env.prompts("train")) > 0 and len(env.prompts("test")) > 0
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+@every_world
+@pytest.mark.parametrize("shift", [0, -1])
+def test_a_prompt_out_of_range_is_refused(name, shift):
+    count = make(name).n_prompts
+    prompt = count if shift == 0 else -1
+    for env in (gymnasium.make(gym_id(name)), gymnasium.make_vec(gym_id(name), num_envs=2)):
+        with pytest.raises(ToybedError, match=f"prompt is {prompt}; allowed: 0 to {count - 1}"):
+            env.reset(options={"prompt": prompt})
+        with pytest.raises(ToybedError, match="unknown split 'tests': did you mean 'test'"):
+            env.reset(options={"split": "tests"})
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("chain_reech", "chain_reach"), ("answerbandit", "answer_bandit")])
+def test_an_unknown_world_names_the_nearest(wrong, near):
+    with pytest.raises(ToybedError, match=f"unknown world '{wrong}': did you mean '{near}'"):
+        make(wrong)
+
+
+@every_world
+def test_an_unknown_knob_names_the_nearest(name):
+    with pytest.raises(ToybedError, match=f"unknown knob of {name} 'table_sed': did you mean 'table_seed'"):
+        make(name, table_sed=1)
+    with pytest.raises(ToybedError, match=f"unknown knob of {name}"):
+        gymnasium.make(gym_id(name), table_sed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "knob", "allowed"),
+    [
+        ("answer_bandit", {"prompt_count": 0}, "prompt_count", "1"),
+        ("answer_bandit", {"answers": 1}, "answers", "2"),
+        ("answer_bandit", {"correct": 0}, "correct", "1 to 15"),
+        ("answer_bandit", {"correct": 16}, "correct", "1 to 15"),
+        ("answer_bandit", {"rank": 0}, "rank", "1 to 14"),
+        ("answer_bandit", {"rank": 15}, "rank", "1 to 14"),
+        ("answer_bandit", {"rank": 1, "trap": 0.5}, "rank", "above 1"),
+        ("answer_bandit", {"trap": 1.5}, "trap", "0 to 1"),
+        ("answer_bandit", {"trap": float("nan")}, "trap", "0 to 1"),
+        ("answer_bandit", {"true_positive": -0.1}, "true_positive", "0 to 1"),
+        ("answer_bandit", {"false_positive": 1.1}, "false_positive", "0 to 1"),
+        ("chain_reach", {"modulus": 2}, "modulus", "prime of at least 3"),
+        ("chain_reach", {"modulus": 15}, "modulus", "prime"),
+        ("chain_reach", {"modulus": 49}, "modulus", "prime"),
+        ("chain_reach", {"operations": 1}, "operations", "2 to 930"),
+        ("chain_reach", {"operations": 931}, "operations", "2 to 930"),
+        ("chain_reach", {"length": 0}, "length", "1 to 16"),
+        ("chain_reach", {"length": 17}, "length", "1 to 16"),
+        ("chain_reach", {"train_share": 0.0}, "train_share", "above 0"),
+        ("chain_reach", {"train_share": 1.0}, "train_share", "below 1"),
+    ],
+)
+def test_a_knob_out_of_range_names_the_knob_and_what_is_allowed(name, knobs, knob, allowed):
+    with pytest.raises(ToybedError) as error:
+        make(name, **knobs)
+    message = str(error.value)
+    assert message.startswith(f"{name}: ") and knob in message and allowed in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("modulus", "operations"), [(3, 6), (5, 20), (7, 42)])
+def test_every_allowed_number_of_operations_can_be_drawn(monkeypatch, modulus, operations):
+    """Distinct operations must be found in a bounded number of draws, up to all m (m - 1) of them."""
+    draws, randint = 0, torch.randint
+
+    def counted(*args, **options):
+        nonlocal draws
+        draws += 1
+        assert draws <= 20_000, f"{operations} distinct operations modulo {modulus} were not found in 10000 tries"
+        return randint(*args, **options)
+
+    monkeypatch.setattr(torch, "randint", counted)
+    env = make("chain_reach", modulus=modulus, operations=operations, length=1)
+    first = env.step(env.reset(torch.arange(modulus) * modulus).__class__(*_all_values(modulus)), _all_tokens(env))
+    columns = {tuple(column) for column in first.value.T.tolist()}
+    assert len(columns) == operations
+
+
+def _all_values(modulus):
+    value = torch.arange(modulus)[:, None]
+    return value, torch.zeros_like(value), torch.zeros_like(value)
+
+
+def _all_tokens(env):
+    return torch.arange(env.vocabulary).expand(env.modulus, -1)
+
+
+# -- truth, in the coarse (test_worlds_oracle.py has the fine) ---------------------------------------------------------
+@every_variant
+def test_the_random_baseline_is_the_exact_worth_of_uniform_tokens(name, knobs):
+    env = make(name, **knobs)
+    uniform = torch.full((len(env.contexts()), env.vocabulary), -float(np.log(env.vocabulary)), dtype=torch.float64)
+    exact = env.evaluate(uniform)
+    # float64 sums of at most 4096 terms below 1: rounding far below 1e-12
+    assert abs(float(exact.reward.mean()) - env.random_baseline()) < 1e-12
+    assert torch.allclose(exact.entropy, torch.tensor(env.horizon * np.log(env.vocabulary)), rtol=1e-12, atol=0)
+    assert float(env.score(exact.reward.mean())) == pytest.approx(0, abs=1e-11)
+    assert float(env.score(torch.tensor(env.optimum()))) == 1
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {},
+        {"modulus": 7, "operations": 3, "length": 4},
+        {"modulus": 31, "operations": 2, "length": 3},  # at most 8 of 31 goals can be reached: the optimum is below 1
+    ],
+)
+def test_the_demonstrator_without_noise_attains_the_optimum(knobs):
+    env = make("chain_reach", **knobs)
+    exact = env.evaluate(env.demonstrator(style=None, noise=0.0).double())
+    # The table is float32: a relative error of 2^-24 |log p| a step, |log p| <= log(V^L) <= 9, L <= 4: below 3e-6.
+    assert float(exact.reward.mean()) == pytest.approx(env.optimum(), abs=3e-6)
+    assert (env.optimum() < 1) == (knobs.get("operations") == 2)
+
+
+@pytest.mark.parametrize("trap", [0.0, 0.5])
+def test_the_bandits_optimum_is_attained_by_the_strongest_tilt(trap):
+    env = make("answer_bandit", trap=trap)
+    best = env.evaluate(env.tilted(env.demonstrator().double(), 100.0)).reward
+    # what is not right keeps at most 1 / p(right answer) * e^(-100 (1 - trap)) < 1e-18
+    assert float(best.mean()) == pytest.approx(env.optimum(), abs=1e-12)

@@ -1,0 +1,1 @@
+"""Objectives that learn from more than on-policy samples: demonstrations, refinements, preferences, a target."""

@@ -1,0 +1,1 @@
+"""Objectives for vector rewards and sets of answers, and shaped rewards."""

@@ -1,0 +1,1 @@
+"""Objectives steered by a controller between steps."""
