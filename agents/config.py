@@ -73,6 +73,11 @@ class Learning:
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "updates")
+        if not (self.learning_rate > 0 and self.max_grad_norm > 0):
+            raise ToybedError(
+                f"Learning: learning_rate is {self.learning_rate} and max_grad_norm {self.max_grad_norm}; "
+                "allowed: above 0"
+            )
         _at_least(self, 1, "prompts", "group", "epochs", "minibatches", "measure_every")
         if self.prompts % self.minibatches:
             raise ToybedError(f"Learning: {self.prompts} prompts do not divide into {self.minibatches} minibatches")

@@ -43,7 +43,8 @@ class StackedAdam:
         """Take one step on ``loss [S]`` and return each run's gradient norm before clipping, ``[S]``."""
         # A sum: each run's parameters get the gradient of that run's loss alone.
         gradients = torch.autograd.grad(loss.sum(), self._parameters)
-        norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+        # Reductions along the last axis only: along the first they round differently with the number of runs.
+        norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients], 1).norm(dim=1)
         self.diverged |= ~(torch.isfinite(norm) & torch.isfinite(loss.detach()))
         self._apply(gradients, (self._max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm

@@ -99,8 +99,14 @@ class MLPPolicy(Policy):
 
     def __init__(self, env: TokenEnv, streams: Streams, *, width: int = 128, embedding: int = 48) -> None:
         super().__init__()
-        if width < 1 or embedding < 1:
-            raise ToybedError(f"mlp: width is {width} and embedding {embedding}; allowed: at least 1")
+        if width < 4 or width % 4:
+            # Rows that do not start on 16 bytes are multiplied by other kernels in a stack than alone, which round
+            # otherwise.
+            raise ToybedError(
+                f"mlp: width is {width}; allowed: multiples of 4, so that a run alone is the run in a stack"
+            )
+        if embedding < 1:
+            raise ToybedError(f"mlp: embedding is {embedding}; allowed: at least 1")
         self.runs = len(streams)
         sizes = env.observation_sizes
         rows = sum(sizes)
@@ -123,7 +129,9 @@ class MLPPolicy(Policy):
         rows = observation + self.first_row
         # W_0 is applied to the few embeddings, not to the many observations that sum them.
         table = torch.bmm(self.embedding, self.weight_0).flatten(0, 1)
-        summed = functional.embedding_bag(rows.flatten(0, 1), table, mode="sum").view(*rows.shape[:2], -1)
+        # Not embedding_bag: its backward sorts the rows of all runs together, so that a run's sums would round
+        # differently in a stack than alone.
+        summed = table.index_select(0, rows.flatten()).view(*rows.shape, -1).sum(-2)
         hidden = functional.gelu(summed + self.bias_0)
         hidden = functional.gelu(torch.baddbmm(self.bias_1, hidden, self.weight_1))
         return torch.baddbmm(self.bias_2, hidden, self.weight_2)

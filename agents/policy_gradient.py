@@ -51,6 +51,9 @@ class PolicyGradient:
         self._sampling = Streams("rollout", seeds, env.device)
         self._drawing = Streams("objective", seeds, env.device)
         self._pool = env.prompts("train")
+        controller = objective.controller
+        # Tensors [S] by name: all that a resumed run needs to go on steering.
+        self.controller_state = None if controller is None else controller.begin(policy.runs, env.device)
 
     @property
     def diverged(self) -> Tensor:
@@ -64,9 +67,16 @@ class PolicyGradient:
             Measures of the batch, each ``[S]``, as logs of language models have them: ``reward`` and ``entropy`` of
             the samples, ``surprisal`` (mean ``-log pi``, entropy's noisy stand-in), ``covariance`` of log-probability
             and advantage, ``zero_groups`` (share of groups without spread, as first sampled), ``touched`` (share of
-            tokens with a gradient) and ``grad_norm``, both means over steps, and ``responses`` sampled for a prompt.
+            tokens with a gradient) and ``grad_norm``, both means over steps, ``responses`` sampled for a prompt, and
+            ``controlled_x`` for each parameter x that a controller set for these steps.
         """
         sample, zero_groups, rounds = self._sample()
+        measured = {
+            "reward": sample.reward.mean((1, 2)),
+            "entropy": sample.entropy.mean((1, 2, 3)),
+            "surprisal": -sample.log_prob.mean((1, 2, 3)),
+        }
+        controlled = self._control(measured)
         batch = self._batch(sample)
         advantage = self.objective.advantages(batch, generator=self._drawing).expand_as(sample.log_prob)
         touched, norms = [], []
@@ -82,21 +92,29 @@ class PolicyGradient:
                     choose(log_probs, sample.token[:, part]),
                     batch.prompts(start, start + size),
                     entropy=entropy,
+                    log_probs=log_probs if "log_probs" in self.objective.needs else None,
                     generator=self._drawing,
                     advantage=advantage[:, part],
                 )
                 norms.append(self._optimizer.step(loss.value))
                 touched.append(loss.touched.float().mean((1, 2, 3)))
         return {
-            "reward": sample.reward.mean((1, 2)),
-            "entropy": sample.entropy.mean((1, 2, 3)),
-            "surprisal": -sample.log_prob.mean((1, 2, 3)),
+            **measured,
             "covariance": covariance(sample.log_prob, advantage, batch.mask),
             "zero_groups": zero_groups,
-            "touched": torch.stack(touched).mean(0),
-            "grad_norm": torch.stack(norms).mean(0),
+            "touched": torch.stack(touched, 1).mean(1),
+            "grad_norm": torch.stack(norms, 1).mean(1),
             "responses": rounds * float(self.config.group),
+            **{f"controlled_{name}": value.flatten() for name, value in controlled.items()},
         }
+
+    def _control(self, measured: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Let the controller, if there is one, set hyper-parameters ``[S, 1, 1, 1]`` for the coming steps."""
+        if self.objective.controller is None or self.controller_state is None:
+            return {}
+        self.controller_state, values = self.objective.controller.update(self.controller_state, measured)
+        self.objective = self.objective.with_parameters(**values)
+        return values
 
     def _batch(self, sample: Rollout) -> Batch:
         batch = Batch(

@@ -191,7 +191,7 @@ def train(objective: str | Objective = "grpo", *, seeds: int | Sequence[int] = 4
     torch.set_num_threads(1)
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not chosen:
-        raise ToybedError("seeds is 0; allowed: at least 1")
+        raise ToybedError(f"seeds is {seeds}; allowed: at least 1")
     own = {name: changes.pop(name) for name in ("world", "policy", "supervised") if name in changes}
     setting = Setting(**own).with_learning(**changes)
     build = objective if isinstance(objective, Objective) else catalogue.get(objective)

@@ -125,13 +125,13 @@ def _headline(law: list[Verdict], records: Mapping[str, Records]) -> str:
     counts = {o: sum(part.outcome == o for part in law) for o in ("supported", "refuted", "undecided")}
     said = ", ".join(f"{count} {o}" for o, count in counts.items() if count)
     diverged = sum(arm.diverged for arm in records.values())
-    note = f" {diverged} runs diverged and are left out of every mean." if diverged else ""
+    note = f" {diverged} {'run' if diverged == 1 else 'runs'} diverged, left out of every mean." if diverged else ""
     return f"Of the law's {len(law)} parts: {said}. Its R² along GRPO is {law[0].estimate:.3f}.{note}"
 
 
 def _fits(records: Mapping[str, Records]) -> Verdict:
     interval = _interval(_per_run(records["grpo"], lambda h, r, _: laws.fit(h, r).r2), "fit")
-    line = np.nanmean(_per_run(records["grpo"], lambda h, r, _: laws.fit(h, r, "linear").r2))
+    line = _mean(_per_run(records["grpo"], lambda h, r, _: laws.fit(h, r, "linear").r2))
     return _verdict(
         "Along GRPO from a pre-trained base, R = -a exp(H) + b fits each run.",
         interval,
@@ -147,7 +147,7 @@ def _predicts(records: Mapping[str, Records], rival: str) -> Verdict:
 
     interval = _interval(_per_run(records["grpo"], gap), f"predicts {rival}")
     name = {"constant": '"no further change"', "linear": "a straight line in H"}[rival]
-    error = float(np.mean(_per_run(records["grpo"], lambda h, r, e: laws.extrapolation_error(h, r, e, "exp"))))
+    error = _mean(_per_run(records["grpo"], lambda h, r, e: laws.extrapolation_error(h, r, e, "exp")))
     outcome = above(Interval(-interval.estimate, -interval.high, -interval.low, interval.n), 0.0)
     return _verdict(
         f"Fitted on the first {EARLY:.0%} of the updates, the law predicts the rest better than {name}.",
@@ -186,7 +186,7 @@ def _needs_base(records: Mapping[str, Records]) -> Verdict:
         interval,
         above(interval, 0.0),
         "R² with the base less R² without, paired: supported above 0, refuted below.",
-        f"R² from a random initialisation is {np.nanmean(fits['random_init']):.3f}.",
+        f"R² from a random initialisation is {_mean(fits['random_init']):.3f}.",
     )
 
 
@@ -233,6 +233,12 @@ def _interval(values: NDArray[np.float64], name: str) -> Interval:
     return bootstrap(values, named_generator(0, f"entropy_law {name}"))
 
 
+def _mean(values: NDArray[np.float64]) -> float:
+    """Mean over the runs that have a value; NaN, quietly, where none has."""
+    found = values[np.isfinite(values)]
+    return float(found.mean()) if len(found) else float("nan")
+
+
 def _verdict(claim: str, interval: Interval, outcome: Outcome, rule: str, sentence: str) -> Verdict:
     return Verdict(claim, outcome, *interval, rule=rule, sentence=sentence)
 
@@ -248,13 +254,12 @@ def figure(records: Mapping[str, Records]) -> Figure:
         for (arm, name), colour in zip(NAMES.items(), plotting.COLOURS, strict=False):
             arm_records = records[arm]
             steps = arm_records.steps["reward_test"]
-            h, r = (np.nanmean(arm_records[m], 0) for m in ("entropy_train", "reward_test"))
+            h, r = (plotting.sound_mean(arm_records[m]) for m in ("entropy_train", "reward_test"))
             law.plot(h, r, ".-", color=colour, markersize=3, linewidth=0.8)
             for axes, measure in ((entropy, "entropy_train"), (reward, "reward_test")):
                 plotting.mean_line(axes, steps, arm_records[measure], colour)
-                end = float(np.nanmean(arm_records[measure][:, -1]))
-                ends[measure][name] = (float(steps[-1]), end, colour)
-            if arm == "grpo":
+                ends[measure][name] = (float(steps[-1]), _mean(arm_records[measure][:, -1]), colour)
+            if arm == "grpo" and np.isfinite(r).all():
                 fitted = laws.fit(h, r)
                 span = np.linspace(0, h.max(), 100)
                 law.plot(span, fitted.predict(span), "--", color="#555555", linewidth=1.2, zorder=0)

@@ -40,15 +40,15 @@ class _Episodes:
         noise = random.random((count, self.env.noise), dtype=np.float32)
         return self.env.reset(prompt, torch.from_numpy(noise) if self.env.noise else None)
 
-    def advance(self, action: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Step all episodes and return the reward of the step."""
+    def advance(self, action: NDArray[np.int64], over: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Step all episodes and return the reward of the step; of those that are over neither is looked at."""
         token = torch.as_tensor(action, dtype=torch.int64)
         legal = self.env.legal(self.state)
-        if legal is not None and not bool(legal.gather(-1, token[:, None]).all()):
+        if legal is not None and not bool((legal.gather(-1, token[:, None])[:, 0] | torch.from_numpy(over)).all()):
             raise ToybedError(f"action {action.tolist()} is not legal here; see info['action_mask']")
         before = self.env.reward(self.state)
         self.state = self.env.step(self.state, token)
-        return (self.env.reward(self.state) - before).double().numpy()
+        return np.where(over, 0.0, (self.env.reward(self.state) - before).double().numpy())
 
     def observation(self) -> NDArray[np.int64]:
         # A copy: callers keep what they are given, and an observation may be a view of the state.
@@ -93,7 +93,9 @@ class TokenGymEnv(gymnasium.Env[NDArray[np.int64], np.int64]):
 
     def step(self, action: np.int64) -> tuple[NDArray[np.int64], float, bool, bool, Info]:
         """Add one token to the response."""
-        reward = self._episodes.advance(np.asarray([action]))
+        if self._time >= self.token_env.horizon:
+            raise ToybedError("the episode is over; call reset")
+        reward = self._episodes.advance(np.asarray([action]), np.zeros(1, dtype=bool))
         self._time += 1
         done = self._time >= self.token_env.horizon
         return self._episodes.observation()[0], float(reward[0]), done, False, self._info()
@@ -130,6 +132,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], NDArray[Any
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._episodes = _Episodes(env)
         self._time = np.zeros(num_envs, dtype=np.int64)
+        self._options: dict[str, Any] = {}
 
     @property
     def token_env(self) -> TokenEnv:
@@ -139,7 +142,10 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], NDArray[Any
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.int64], Info]:
-        """Start all episodes, or those of ``options["reset_mask"]``. One seed fixes all episodes, later ones too."""
+        """Start all episodes, or those of ``options["reset_mask"]``.
+
+        One seed fixes all episodes, later ones too; options (``split``, ``prompt``) hold for later ones as well.
+        """
         if isinstance(seed, list):
             raise ToybedError("one seed serves all episodes of this vector environment; give an int, not a list")
         super().reset(seed=seed)
@@ -147,6 +153,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], NDArray[Any
         mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ToybedError(f"reset_mask must be a bool array of {self.num_envs}, got {mask.dtype} {mask.shape}")
+        self._options = options
         self._begin(mask, options)
         return self._episodes.observation(), self._episodes.info()
 
@@ -157,10 +164,10 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], NDArray[Any
         over = self._time >= self.token_env.horizon
         if over.any() and self.metadata["autoreset_mode"] is AutoresetMode.DISABLED:
             raise ToybedError(f"episodes {np.flatnonzero(over).tolist()} are over; reset them with options reset_mask")
-        reward = np.where(over, 0.0, self._episodes.advance(np.asarray(actions)))
+        reward = self._episodes.advance(np.asarray(actions), over)
         self._time += 1
         if over.any():
-            self._begin(over, {})
+            self._begin(over, self._options)
         done = self._time >= self.token_env.horizon
         return self._episodes.observation(), reward, done, np.zeros_like(done), self._episodes.info()
 

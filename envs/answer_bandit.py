@@ -59,8 +59,10 @@ class AnswerBandit(TokenEnv):
     table_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.prompt_count < 1 or self.answers < 2:
-            raise ToybedError("answer_bandit: at least 1 prompt_count and 2 answers are needed")
+        if self.prompt_count < 1:
+            raise ToybedError(f"answer_bandit: prompt_count is {self.prompt_count}; allowed: at least 1")
+        if self.answers < 2:
+            raise ToybedError(f"answer_bandit: answers is {self.answers}; allowed: at least 2")
         if not 1 <= self.correct < self.answers:
             raise ToybedError(f"answer_bandit: correct is {self.correct}; allowed: 1 to {self.answers - 1}")
         if not 1 <= self.rank <= self.answers - self.correct + 1:
@@ -111,7 +113,7 @@ class AnswerBandit(TokenEnv):
 
     def reward(self, state: BanditState) -> Tensor:
         truth = self.rewards()[state.prompt, state.answer.clamp(min=0)]
-        chance = torch.where(truth == 1, self.true_positive, torch.clamp(truth, min=self.false_positive))
+        chance = torch.where(truth == 1, self.true_positive, self.false_positive)
         noisy = (state.luck < chance).float()
         paid = torch.where(state.luck < 0, truth, noisy) if self.noise else truth
         return torch.where(state.answer < 0, 0.0, paid)
@@ -155,6 +157,8 @@ class AnswerBandit(TokenEnv):
 
     def demonstrator(self, temperature: float = 1.0) -> Tensor:
         """The Zipf base: ``pi(answer of rank r) ~ r^(-zipf / temperature)``, log-probabilities ``[P, K]``."""
+        if not temperature > 0:
+            raise ToybedError(f"answer_bandit: temperature is {temperature}; allowed: above 0")
         ranks = torch.arange(1, self.answers + 1, device=self.device, dtype=torch.float64)
         by_rank = torch.log_softmax(-self.zipf / temperature * ranks.log(), -1).float()
         return torch.zeros_like(self._rewards).scatter(1, self._order, by_rank.expand(self.prompt_count, -1))

@@ -65,8 +65,11 @@ class ChainReach(TokenEnv):
             raise ToybedError(f"chain_reach: operations is {self.operations}; allowed: 2 to {m * (m - 1)}")
         if not 1 <= self.length <= 16:
             raise ToybedError(f"chain_reach: length is {self.length}; allowed: 1 to 16")
-        if not 0 < self.train_share < 1:
-            raise ToybedError(f"chain_reach: train_share is {self.train_share}; allowed: above 0 and below 1")
+        if not 1 <= round(self.train_share * m**2) < m**2:
+            raise ToybedError(
+                f"chain_reach: train_share is {self.train_share}; allowed: above 0 and below 1, with one of the {m**2} "
+                "prompts at least on each side"
+            )
 
     @property
     def horizon(self) -> int:
@@ -106,12 +109,12 @@ class ChainReach(TokenEnv):
     def _tables(self) -> tuple[Tensor, Tensor]:
         """``next_value [m, V]``, and the prompts in the order in which the split takes them ``[m^2]``."""
         generator = torch.Generator().manual_seed(self.table_seed)
-        while True:
-            a = torch.randint(1, self.modulus, (self.operations,), generator=generator)
-            b = torch.randint(0, self.modulus, (self.operations,), generator=generator)
-            # Two equal operations would count one chain twice.
-            if len(set(zip(a.tolist(), b.tolist(), strict=True))) == self.operations:
-                break
+        a = torch.randint(1, self.modulus, (self.operations,), generator=generator)
+        b = torch.randint(0, self.modulus, (self.operations,), generator=generator)
+        if len(set(zip(a.tolist(), b.tolist(), strict=True))) < self.operations:
+            # Two equal operations would count one chain twice: draw without replacement.
+            pairs = torch.randperm(self.modulus * (self.modulus - 1), generator=generator)[: self.operations]
+            a, b = pairs // self.modulus + 1, pairs % self.modulus
         next_value = (torch.arange(self.modulus)[:, None] * a + b) % self.modulus
         order = torch.randperm(self.modulus**2, generator=generator)
         return next_value.to(self.device), order.to(self.device)
@@ -167,6 +170,8 @@ class ChainReach(TokenEnv):
         Raises:
             ToybedError: ``style`` has not one positive weight for each operation.
         """
+        if not 0 <= noise <= 1:
+            raise ToybedError(f"chain_reach: noise is {noise}; allowed: 0 to 1")
         weights = [1.0] * self.operations if style is None else [float(w) for w in style]
         if style is STYLE and self.operations != len(STYLE):
             weights = [STYLE[j * len(STYLE) // self.operations] for j in range(self.operations)]

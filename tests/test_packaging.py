@@ -103,7 +103,9 @@ def test_a_folder_imported_under_its_own_name_says_how_to_import_it(name: str) -
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
     listed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {
-        f"{package.replace('.', '/')}/{file.name}" for package, folder in folders().items() for file in folder.glob("*.py")
+        f"{package.replace('.', '/')}/{file.name}"
+        for package, folder in folders().items()
+        for file in folder.glob("*.py")
     }
     assert listed == modules | {"toybed/py.typed", "toybed/report/report.html.j2"}
     assert {name.split("/")[0] for name in listed} == {"toybed"}
@@ -144,7 +146,18 @@ def test_the_installed_command_lists_questions_objectives_and_worlds(installed: 
 
 def test_the_installed_toybed_answers_a_question_and_writes_a_report(installed: Path, tmp_path: Path) -> None:
     shutil.copy(Path(__file__).with_name("tiny_study.py"), tmp_path)
-    command = (installed, "tiny_study.py", "run", "tiny", "--quick", "--json", "--workers", "2", "--report", "page.html")
+    command = (
+        installed,
+        "tiny_study.py",
+        "run",
+        "tiny",
+        "--quick",
+        "--json",
+        "--workers",
+        "2",
+        "--report",
+        "page.html",
+    )
     answer = json.loads(call(*command, cwd=tmp_path))
     assert answer["study"] == "tiny"
     assert answer["n"] == 2

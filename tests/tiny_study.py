@@ -16,7 +16,7 @@ from toybed import plotting, stats, study
 from toybed.agents.config import Learning, Setting, Spec, Supervised
 from toybed.seeding import named_generator
 
-UPDATES = {"quick": 6, "standard": 150, "full": 300}
+UPDATES = {"quick": 6, "standard": 60, "full": 90}
 MLP = Spec("mlp", {"width": 8, "embedding": 4})
 OBJECTIVES = ("grpo", "rloo", "reinforce", "dr_grpo", "kl_cov")
 

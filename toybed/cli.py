@@ -1,4 +1,4 @@
-"""The command line: ``toybed list | run | show | report``.
+"""The command line: ``toybed list | run | show | report | check | mutants``.
 
 Only what computes imports torch, so that ``--help`` and ``list`` answer at once.
 """
@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, Positional
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from toybed.errors import ToybedError
 
@@ -46,7 +46,7 @@ class List:
 class Show:
     """Show one question, objective or world: what it is, where it comes from, its traps."""
 
-    name: Positional[str]
+    name: Annotated[Positional[str], arg(metavar="NAME")]
     """Its name, as `toybed list` prints it."""
     json: bool = False
     """Print JSON."""
@@ -63,21 +63,21 @@ class Show:
 class Run:
     """Answer a question: make its runs, or those that the store does not have yet, and judge them."""
 
-    name: Positional[str]
+    name: Annotated[Positional[str], arg(metavar="QUESTION")]
     """The question, as `toybed list questions` prints it."""
     quick: bool = False
     """A small sweep for a first look (under 20 s); its verdict is often "undecided"."""
     full: bool = False
     """The size that a paper would use."""
-    seeds: int | None = None
+    seeds: Annotated[int | None, arg(metavar="INT")] = None
     """Number of seeds in each arm; by default the size's own."""
     device: str = "cpu"
     """cpu or cuda."""
-    workers: int | None = None
+    workers: Annotated[int | None, arg(metavar="INT")] = None
     """Processes of this machine, one torch thread each; by default one a core."""
     store: Path = STORE
     """The file that keeps what is finished; the same command continues where it was stopped."""
-    report: Path | None = None
+    report: Annotated[Path | None, arg(metavar="PATH")] = None
     """Also write the report to this file."""
     json: bool = False
     """Print the answer as one JSON object."""
@@ -94,6 +94,10 @@ class Run:
             raise ToybedError("--quick and --full: choose one, or neither for the standard size")
         size = "quick" if self.quick else "full" if self.full else "standard"
         runner.check_device(self.device)
+        if self.report is not None:
+            from toybed.report.html import check_writable
+
+            check_writable(self.report)
         with Store(self.store) as store:
             with Bar(quiet=self.json) as bar:
                 result = runner.answer(
@@ -102,7 +106,7 @@ class Run:
                     size=size,
                     seeds=self.seeds,
                     device=self.device,
-                    workers=self.workers or len(os.sched_getaffinity(0)),
+                    workers=_cores() if self.workers is None else self.workers,
                     progress=bar,
                 )
             if self.report is not None:
@@ -123,7 +127,7 @@ class Report:
     """The file that `toybed run` wrote."""
     out: Path = Path("report.html")
     """Where the report goes."""
-    figures: Path | None = None
+    figures: Annotated[Path | None, arg(metavar="DIR")] = None
     """Also write every figure as PNG into this folder, for slides."""
     json: bool = False
     """Print the answers as JSON and write nothing."""
@@ -143,17 +147,68 @@ class Report:
         print(f"report: {self.out}")
 
 
+@dataclass(frozen=True)
+class Check:
+    """Check your own objective against the laws: which hold, the smallest counterexample, what it coincides with."""
+
+    target: Annotated[Positional[str], arg(metavar="MODULE:NAME")]
+    """Where it is: an Objective, or a function (log_prob, log_prob_old, advantage, mask) -> loss."""
+    examples: int = 60
+    """Cases tried for each law."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> int:  # noqa: D102
+        from toybed import checking
+
+        return checking.print_check(self.target, examples=self.examples, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Mutants:
+    """Show the deliberately wrong objectives, and which law catches each."""
+
+    full: bool = False
+    """Try every law on every mutant (minutes), not only the one that is expected to catch it."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> int:  # noqa: D102
+        from toybed import checking
+
+        return checking.print_mutants(full=self.full, as_json=self.json)
+
+
+def _cores() -> int:
+    """The cores that this process may use: a container may have been given fewer than the machine has."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
 def _write_report(store: Store, out: Path, figures: Path | None = None) -> None:
     from toybed.report.html import write
 
     write(store, out, figures)
 
 
-COMMANDS: dict[str, Any] = {"list": List, "run": Run, "show": Show, "report": Report}
+COMMANDS: dict[str, Any] = {
+    "list": List,
+    "run": Run,
+    "show": Show,
+    "report": Report,
+    "check": Check,
+    "mutants": Mutants,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The entry point: 0 when all went well, 2 for a wrong input, 130 when interrupted."""
+    """The entry point: 0 when all went well, 1 where a check found something, 2 for a wrong input, 130."""
     signal.signal(signal.SIGTERM, _interrupt)
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
@@ -163,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config=(FlagCreatePairsOff,),
     )
     try:
-        command()
+        return command() or 0
     except ToybedError as error:
         if command.debug:
             raise
@@ -172,7 +227,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("toybed: stopped; what is finished is kept, and the same command continues from there", file=sys.stderr)
         return 130
-    return 0
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -95,61 +97,92 @@ class Processes:
             RuntimeError: a task failed otherwise; with its traceback.
         """
         waiting, busy, deaths = deque(range(len(tasks))), dict[Connection, int](), Counter[int]()
-        while waiting or busy:
-            self._hire(min(self._workers, len(waiting) + len(busy)))
-            for pipe in self._pool:
-                if waiting and pipe not in busy:
-                    busy[pipe] = waiting.popleft()
-                    pipe.send(tasks[busy[pipe]])
-            ready = wait(list(busy))
-            for pipe in [pipe for pipe in busy if pipe in ready]:
-                try:
-                    kind, *content = pipe.recv()
-                except (EOFError, OSError):
-                    index = busy.pop(pipe)
-                    deaths[index] += 1
-                    self._bury(pipe, index, deaths[index])
-                    waiting.appendleft(index)
-                    continue
-                if kind == "seen":
-                    watch(busy[pipe], *content)
-                elif kind == "failed":
-                    raise content[0] or RuntimeError(content[1])
-                else:
-                    yield busy.pop(pipe), content[0]
+        try:
+            while waiting or busy:
+                self._hire(min(self._workers, len(waiting) + len(busy)))
+                for pipe in [pipe for pipe in self._pool if pipe not in busy]:
+                    if waiting and self._give(pipe, tasks[waiting[0]]):
+                        busy[pipe] = waiting.popleft()
+                # With nobody at work (the idle have died) there is nothing to wait for but new workers.
+                ready = wait(list(busy)) if busy else []
+                for pipe in [pipe for pipe in busy if pipe in ready]:
+                    try:
+                        kind, *content = pipe.recv()
+                    except (EOFError, OSError):
+                        index = busy.pop(pipe)
+                        waiting.appendleft(index)
+                        deaths[index] += 1
+                        code = self._bury(pipe)
+                        if deaths[index] >= MAX_DEATHS:
+                            raise ToybedError(
+                                f"stack {index} ended its worker process {MAX_DEATHS} times (exit code {code}); "
+                                "memory may be short: try --workers 1"
+                            ) from None
+                        continue
+                    if kind == "seen":
+                        watch(busy[pipe], *content)
+                    elif kind == "failed":
+                        del busy[pipe]
+                        raise content[0] or RuntimeError(content[1])
+                    else:
+                        yield busy.pop(pipe), content[0]
+        finally:
+            # Who still works on a task of this run would answer the next run with it.
+            for pipe in busy:
+                self._pool[pipe].terminate()
+                self._bury(pipe)
 
     def _hire(self, count: int) -> None:
         """Start workers until there are ``count``."""
-        before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
-        os.environ.update(WORKER_ENVIRONMENT)
-        try:
+        with _worker_surroundings():
             while len(self._pool) < count:
                 here, there = self._context.Pipe()
                 process = self._context.Process(target=_serve, args=(there, self._work), daemon=True)
                 process.start()
                 there.close()  # so that this end sees the worker's death
                 self._pool[here] = process
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
-    def _bury(self, pipe: Connection, index: int, deaths: int) -> None:
+    def _give(self, pipe: Connection, task: Any) -> bool:
+        """Send a task; False where the worker has died while idle."""
+        try:
+            pipe.send(task)
+        except ConnectionError:
+            self._bury(pipe)
+            return False
+        return True
+
+    def _bury(self, pipe: Connection) -> int | None:
+        """Forget a worker that is dead or dying; its exit code."""
         process = self._pool.pop(pipe)
         process.join()
         pipe.close()
-        if deaths >= MAX_DEATHS:
-            raise ToybedError(
-                f"stack {index} ended its worker process {deaths} times (exit code {process.exitcode}); "
-                "memory may be short: try --workers 1"
-            )
+        return process.exitcode
+
+
+@contextmanager
+def _worker_surroundings() -> Iterator[None]:
+    """What a process started within inherits: the environment, and deafness to Ctrl-C.
+
+    Ctrl-C reaches the whole process group; the caller alone decides what it means.
+    """
+    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+    main = threading.current_thread() is threading.main_thread()
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    os.environ.update(WORKER_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        if heard is not None:
+            signal.signal(signal.SIGINT, heard)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _serve(pipe: Connection, work: Work) -> None:
     """A worker's life: take a task, report on it, send the result; end when the pipe does."""
-    # Ctrl-C reaches the whole process group; the caller alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while True:

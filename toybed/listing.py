@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from toybed.errors import unknown
+
+SHORT = {
+    "advantage": "adv",
+    "surrogate": "sur",
+    "weight": "wt",
+    "regularizers": "reg",
+    "aggregate": "agg",
+    "shape_reward": "rew",
+    "keep_group": "smp",
+    "controller": "ctl",
+}
+"""The stages as the table of objectives abbreviates them."""
 
 COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
 
@@ -33,6 +46,10 @@ def print_list(what: str, *, as_json: bool) -> None:
         for row in rows:
             table.add_row(*(escape(str(cell)) for cell in row.values()))
         console.print(table)
+        if name == "objectives":
+            meaning = ", ".join(f"{short} {part}" for part, short in SHORT.items())
+            console.print(f"[dim]changes: the parent and the stages that differ ({meaning})[/dim]")
+            console.print("[dim]verified: C read in code, P in the paper, D derived and checked, S third-party[/dim]")
         console.print()
     console.print("[dim]toybed show NAME tells more about any of them; toybed run QUESTION answers one[/dim]")
 
@@ -51,13 +68,19 @@ def _objectives() -> list[dict[str, Any]]:
         {
             "name": row.name,
             "year": row.year,
-            "changes": f"{', '.join(row.changed())} of {row.parent}" if row.parent else "(all)",
+            "changes": f"{row.parent}: {' '.join(SHORT[part] for part in row.changed())}" if row.parent else "(all)",
             "entropy": row.entropy,
-            "source": row.source.split(";")[0],
-            "verified": row.verified,
+            "source": _first_source(row.source),
+            "verified": row.verified.split(";")[0],
         }
         for row in rows
     ]
+
+
+def _first_source(source: str) -> str:
+    """The arXiv number where there is one, else the first words."""
+    number = re.search(r"\d{4}\.\d{5}", source)
+    return number.group() if number else re.split(r"[;,(]", source)[0].strip()
 
 
 def _worlds() -> list[dict[str, Any]]:

@@ -53,14 +53,20 @@ def mean_line(axes: Axes, x: NDArray[Any], y: NDArray[np.float64], colour: str, 
     """The mean over runs ``y [n, points]``, with every run as a faint line behind it."""
     for run in y:
         axes.plot(x, run, color=colour, alpha=0.18, linewidth=0.7)
-    axes.plot(x, np.nanmean(y, 0), color=colour, **style)
+    axes.plot(x, sound_mean(y), color=colour, **style)
+
+
+def sound_mean(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the runs ``[n, points]`` that did not diverge, ``[points]``; NaN where none is left."""
+    sound = y[np.isfinite(y).all(1)]
+    return sound.mean(0) if len(sound) else np.full(y.shape[1], np.nan)
 
 
 def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
     """Write each line's name beside its end, ``name -> (x, y, colour)``, moved apart where they would touch."""
     low, high = axes.get_ylim()
     gap = 0.062 * (high - low)
-    order = sorted(ends, key=lambda name: ends[name][1])
+    order = sorted((name for name in ends if np.isfinite(ends[name][1])), key=lambda name: ends[name][1])
     places: list[float] = []
     for name in order:
         y = ends[name][1]
@@ -85,7 +91,10 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None
 
 def svg(figure: Figure) -> str:
     """The figure as an SVG element, for a page."""
+    import matplotlib
+
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "toybed"})
+    with matplotlib.rc_context(_STYLE):  # its salt makes the element names, and so the file, the same every time
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": "toybed"})
     text = buffer.getvalue()
     return text[text.index("<svg") :]

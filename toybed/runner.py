@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 import toybed
 from toybed.agents.config import Setting
-from toybed.errors import ToybedError
+from toybed.errors import ToybedError, unknown
 from toybed.executors import Executor, Here, Processes, Report
 from toybed.store import Store
-from toybed.study import Records, Run, Study, code_version
+from toybed.study import SIZES, Records, Run, Study, code_version
 
 STACK_RESPONSES = 2048
 """Responses that one program handles at once: throughput is flat from some 8,000 tokens, and falls past 64,000."""
@@ -207,6 +207,8 @@ def answer(
     Raises:
         ToybedError: a wrong argument; or the runs could not be made.
     """
+    if size not in SIZES:
+        raise unknown("size", size, SIZES)
     count = study.seeds[size] if seeds is None else seeds
     if count < 1:
         raise ToybedError(f"seeds is {count}; allowed: at least 1")

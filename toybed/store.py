@@ -62,24 +62,33 @@ class Store:
             raise
 
     def _open(self) -> None:
+        self._db.execute("PRAGMA busy_timeout = 30000")
+        self._check_format()
+        # Before anything is written: a damaged file is left as it was found.
+        problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise sqlite3.DatabaseError(problem)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # Writing the format again fails here, before anything is computed, if the file or its folder is read-only.
+        with self._transaction() as db:
+            if not self._check_format():
+                for statement in _SCHEMA.split(";"):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _check_format(self) -> bool:
+        """Whether the file is a store already; an empty file is not one yet, and anything else is an error."""
+        # Tables first: whoever makes them in the meantime writes the format in the same transaction.
+        tables = {row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found > FORMAT:
             raise ToybedError(
                 f"store {self.path} has format {found}, written by a newer toybed; this one reads up to {FORMAT}: "
                 "upgrade, or choose another file with --store"
             )
-        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if found == 0 and tables:
+        if tables and not (found and tables >= {"bases", "runs", "curves", "verdicts"}):
             raise ToybedError(f"{self.path} is an SQLite file but not a toybed store; choose another with --store")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA busy_timeout = 30000")
-        if found == 0:
-            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-        problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problem != "ok":
-            raise sqlite3.DatabaseError(problem)
-        # Fails here, before anything is computed, if the file or its folder is read-only.
-        self._db.executescript(f"BEGIN IMMEDIATE; PRAGMA user_version = {FORMAT}; COMMIT;")
+        return bool(tables)
 
     def __enter__(self) -> Store:
         return self
@@ -169,10 +178,11 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -192,8 +202,8 @@ class Store:
             raise ToybedError(f"store {self.path}: {reason}") from error
         except sqlite3.DatabaseError as error:
             raise ToybedError(
-                f"store {self.path} is damaged or not an SQLite file ({error}); it was left as it is: "
-                "move it away, or choose another with --store"
+                f"store {self.path} is damaged or not an SQLite file ({str(error).splitlines()[0]}); "
+                "it was left as it is: move it away, or choose another with --store"
             ) from error
         except OSError as error:
             raise ToybedError(

@@ -41,7 +41,7 @@ class Streams:
         out = np.zeros((len(self._generators), *shape), dtype=np.float32)
         for index, generator in enumerate(self._generators):
             if runs is None or runs[index]:
-                generator.random(out=out[index], dtype=np.float32)
+                out[index] = generator.random(tuple(shape), dtype=np.float32)
         return torch.from_numpy(out).to(self._device)
 
 

@@ -136,8 +136,14 @@ class Verdict:
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
 
 
+MIN_RUNS = 3
+"""Fewer runs than this decide nothing: the bootstrap interval of one run has no width."""
+
+
 def above(interval: Interval, threshold: float) -> Outcome:
     """Supported where the whole interval lies above the threshold, refuted where it lies below, else undecided."""
+    if interval.n < MIN_RUNS:
+        return "undecided"
     if interval.low > threshold:
         return "supported"
     return "refuted" if interval.high < threshold else "undecided"
@@ -145,6 +151,8 @@ def above(interval: Interval, threshold: float) -> Outcome:
 
 def within(interval: Interval, low: float, high: float) -> Outcome:
     """Supported where the interval lies inside the band, refuted where it lies outside, else undecided."""
+    if interval.n < MIN_RUNS:
+        return "undecided"
     if low <= interval.low and interval.high <= high:
         return "supported"
     return "refuted" if interval.high < low or interval.low > high else "undecided"

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 
 from toybed.envs import WORLDS, make
 from toybed.envs.adapters import TokenGymEnv, TokenVectorEnv
+from toybed.envs.chain_reach import ChainState
 from toybed.envs.core import SPLITS
 from toybed.errors import ToybedError
 
@@ -129,6 +130,21 @@ def test_next_step_mode_starts_the_next_episode_on_the_step_after_the_last(name,
     if horizon > 1:  # the last entry of the observation counts the operations
         assert all((start[:, -1] == 0).all() for start in starts)
     assert any((start != first).any() for start in starts[1:]), "a new episode draws a new prompt"
+
+
+def test_next_step_mode_serves_episodes_at_different_times():
+    env = gymnasium.make_vec(gym_id("chain_reach"), num_envs=2, modulus=7, operations=3, length=3)
+    env.reset(seed=0)
+    env.step(np.zeros(2, dtype=np.int64))
+    env.reset(options={"reset_mask": np.array([False, True])})  # episode 1 is one token behind now
+    times, ends = [], []
+    for _ in range(8):
+        observation, reward, terminated, _, _ = env.step(np.zeros(2, dtype=np.int64))
+        times.append(observation[:, 2].tolist())
+        ends.append(terminated.tolist())
+        assert (reward[observation[:, 2] != 3] == 0).all()
+    assert times == [[2, 1], [3, 2], [0, 3], [1, 0], [2, 1], [3, 2], [0, 3], [1, 0]]
+    assert ends == [[time == 3 for time in row] for row in times]
 
 
 @every_variant
@@ -406,9 +422,10 @@ def test_reset_draws_from_the_split(name, knobs, split):
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.95, 0.99])
 def test_an_accepted_split_leaves_prompts_on_both_sides(share):
     try:
-        env = make("chain_reach", modulus=3, train_share=share)
-    except ToybedError:
-        return  # refusing the knob is as good
+        env = make("chain_reach", modulus=3, operations=4, train_share=share)
+    except ToybedError as error:
+        assert "train_share" in str(error)  # refusing the knob is as good
+        return
     assert len(env.prompts("train")) > 0 and len(env.prompts("test")) > 0
 
 
@@ -485,18 +502,9 @@ def test_every_allowed_number_of_operations_can_be_drawn(monkeypatch, modulus, o
 
     monkeypatch.setattr(torch, "randint", counted)
     env = make("chain_reach", modulus=modulus, operations=operations, length=1)
-    first = env.step(env.reset(torch.arange(modulus) * modulus).__class__(*_all_values(modulus)), _all_tokens(env))
-    columns = {tuple(column) for column in first.value.T.tolist()}
-    assert len(columns) == operations
-
-
-def _all_values(modulus):
-    value = torch.arange(modulus)[:, None]
-    return value, torch.zeros_like(value), torch.zeros_like(value)
-
-
-def _all_tokens(env):
-    return torch.arange(env.vocabulary).expand(env.modulus, -1)
+    value = torch.arange(modulus)[:, None].expand(modulus, operations)
+    after = env.step(ChainState(value, value, torch.zeros_like(value)), torch.arange(operations).expand_as(value))
+    assert len({tuple(column) for column in after.value.T.tolist()}) == operations
 
 
 # -- truth, in the coarse (test_worlds_oracle.py has the fine) ---------------------------------------------------------
@@ -509,7 +517,7 @@ def test_the_random_baseline_is_the_exact_worth_of_uniform_tokens(name, knobs):
     assert abs(float(exact.reward.mean()) - env.random_baseline()) < 1e-12
     assert torch.allclose(exact.entropy, torch.tensor(env.horizon * np.log(env.vocabulary)), rtol=1e-12, atol=0)
     assert float(env.score(exact.reward.mean())) == pytest.approx(0, abs=1e-11)
-    assert float(env.score(torch.tensor(env.optimum()))) == 1
+    assert float(env.score(torch.tensor(env.optimum(), dtype=torch.float64))) == pytest.approx(1, rel=1e-14)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ def pass_at_k_exact(success: Tensor, k: int) -> Tensor:
         success: exact success probability p of each prompt, any shape.
         k: number of samples, at least 1.
     """
+    if k < 1:
+        raise ToybedError(f"k is {k}; allowed: at least 1")
     # log1p keeps small p exact: 1 - (1 - 1e-9)^k is pure rounding in float32.
     return -torch.expm1(k * torch.log1p(-success.clamp(max=1.0)))
 

@@ -47,7 +47,7 @@ def group_centered(batch: Batch) -> Tensor:
     """
     reward = per_token(batch.reward, batch)
     centered = reward - reward.mean(-2, keepdim=True)
-    return torch.where(_constant(reward), 0.0, centered)
+    return torch.where(no_spread(reward), 0.0, centered)
 
 
 def leave_one_out(batch: Batch) -> Tensor:
@@ -87,7 +87,7 @@ def group_standardized(batch: Batch, *, ddof: int, floor: Scalar) -> Tensor:
     centered = reward - reward.mean(-2, keepdim=True)
     variance = centered.square().sum(-2, keepdim=True) / max(group - ddof, 1)
     # Equal rewards differ from their mean by rounding; divided by a floor of 1e-6 that rounding would be a signal.
-    return torch.where(_constant(reward), 0.0, centered / (variance.sqrt() + floor))
+    return torch.where(no_spread(reward), 0.0, centered / (variance.sqrt() + floor))
 
 
 def batch_whitened(batch: Batch, *, floor: Scalar) -> Tensor:
@@ -108,16 +108,23 @@ def batch_whitened(batch: Batch, *, floor: Scalar) -> Tensor:
     Limit: PPO's GAE advantage with V = 0 and gamma = lambda = 1; zero where all rewards of the batch are equal.
     Source: arXiv 1707.06347 (whitening is the implementations'), arXiv 2501.03262; verl.
     """
-    reward = per_token(batch.reward, batch).expand_as(batch.log_prob_old)
-    centered = reward - masked_mean(reward, batch.mask)
-    tokens = batch.mask.sum((-3, -2, -1), keepdim=True)
-    bessel = tokens / (tokens - 1).clamp(min=1)
-    variance = masked_mean(centered.square(), batch.mask) * bessel
-    top = torch.where(batch.mask, reward, -torch.inf).amax((-3, -2, -1), keepdim=True)
-    bottom = torch.where(batch.mask, reward, torch.inf).amin((-3, -2, -1), keepdim=True)
+    return whiten(per_token(batch.reward, batch).expand_as(batch.log_prob_old), batch.mask, floor)
+
+
+def whiten(value: Tensor, mask: Tensor, floor: Scalar) -> Tensor:
+    """Centre and scale values ``[..., B, G, T]`` over the tokens of each run: mean 0, variance 1 (Bessel).
+
+    Exactly zero where all values are equal. What stands outside the mask is neither read nor meant to be used.
+    """
+    centered = value - masked_mean(value, mask)
+    tokens = mask.sum((-3, -2, -1), keepdim=True)
+    # The factors one after the other: a quotient of two counts would be float32 whatever the values are.
+    variance = masked_mean(centered.square(), mask) * tokens / (tokens - 1).clamp(min=1)
+    top = torch.where(mask, value, -torch.inf).amax((-3, -2, -1), keepdim=True)
+    bottom = torch.where(mask, value, torch.inf).amin((-3, -2, -1), keepdim=True)
     return torch.where(top == bottom, 0.0, centered / (variance + floor).sqrt())
 
 
-def _constant(reward: Tensor) -> Tensor:
+def no_spread(reward: Tensor) -> Tensor:
     """Groups ``[..., B, 1, 1]`` in which all rewards are equal: their advantage is exactly zero, not rounding."""
     return reward.amax(-2, keepdim=True) == reward.amin(-2, keepdim=True)

@@ -126,7 +126,8 @@ class Row:
             changed = tuple(
                 replace(s, parameters={k: values.get(k, v) for k, v in s.parameters.items()}) for s in stages
             )
-            if changed != stages:
+            # By name: a value may be a tensor, which has no single truth value.
+            if set(values) & {k for s in stages for k in s.parameters}:
                 stages_now: Any = changed if name == "regularizers" else changed[0]
                 result = replace(result, **{name: stages_now})
         return result
@@ -143,6 +144,7 @@ class Row:
             regularizers=tuple(stage.build() for stage in self.regularizers),
             shape_reward=self.shape_reward.build() if self.shape_reward else None,
             keep_group=self.keep_group.build() if self.keep_group else None,
+            controller=self.controller.build()() if self.controller else None,
             name=self.name,
         )
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from toybed.errors import ToybedError
 from toybed.objectives.aggregation import token_mean
 from toybed.objectives.batch import HOW_TO_GET, Batch, needs_of
+from toybed.objectives.controllers import Controller
 from toybed.objectives.weights import TokenWeight, every_token
 from toybed.streams import Streams
 
@@ -72,6 +73,8 @@ class Objective:
         shape_reward: ``batch -> reward``, applied once before the advantage (penalties, KL in the reward); or None.
         keep_group: ``reward [..., B, G] -> bool [..., B]``, or None. Before the loss is taken, the learner samples
             other prompts in the place of groups that are not kept (dynamic sampling).
+        controller: rewrites hyper-parameters between rollouts, or None. The learner calls it; its values reach the
+            stages through :meth:`with_parameters`.
         name: for messages.
     """
 
@@ -82,6 +85,7 @@ class Objective:
     regularizers: tuple[Regularizer, ...] = ()
     shape_reward: Callable[[Batch], Tensor] | None = None
     keep_group: Callable[[Tensor], Tensor] | None = None
+    controller: Controller | None = None
     name: str = "objective"
 
     @property

@@ -1,9 +1,10 @@
 """Stage 4: what is added to the policy's loss, token by token.
 
-A function maps ``(log_prob, batch, *, advantage, entropy)`` to a per-token loss ``[..., B, G, T]`` that already holds
-its coefficient; the gradient flows through ``log_prob`` or ``entropy``. Regularisers are averaged over the tokens of
-the run's mini-batch whatever the aggregator of the policy's term, so that a coefficient means the same in every row
-(an entropy bonus that inherits the policy's normaliser shrinks with the length; TRL issue 6140).
+A function maps ``(log_prob, batch, *, advantage, entropy, log_probs)`` to a per-token loss ``[..., B, G, T]`` that
+already holds its coefficient; the gradient flows through ``log_prob``, ``entropy`` or ``log_probs``. Regularisers are
+averaged over the tokens of the run's mini-batch whatever the aggregator of the policy's term, so that a coefficient
+means the same in every row (an entropy bonus that inherits the policy's normaliser shrinks with the length; TRL issue
+6140).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from torch import Tensor
 from toybed.errors import ToybedError, unknown
 from toybed.measures.covariance import token_covariance
 from toybed.objectives.batch import HOW_TO_GET, Batch, Scalar, needs
-from toybed.objectives.weights import top_tokens
+from toybed.objectives.bounds import certain_tokens
+from toybed.objectives.weights import share_of_tokens, top_tokens
 
 
 @needs("entropy")
@@ -42,29 +44,165 @@ def entropy_bonus(
     return -entropy_coefficient * entropy
 
 
+KL_ESTIMATORS = ("k1", "k2", "k3", "k3+", "k3_ratio")
+
+
 @needs("log_prob_ref")
 def kl_reference(log_prob: Tensor, batch: Batch, *, kl_coefficient: Scalar, kl_estimator: str, **_: object) -> Tensor:
-    """A penalty for leaving the reference policy, by one of Schulman's three estimators.
+    """A penalty for leaving the reference policy, by one of Schulman's three estimators or two mixtures of them.
 
-    ``l_t = kl_coefficient * k(d_t)``, ``d = log pi - log pi_ref``; ``k1 = d``, ``k2 = d^2/2``, ``k3 = exp(-d) - 1 + d``
+    ``l_t = kl_coefficient * k(d_t)``, ``d = log pi - log pi_ref``; ``k1 = d``, ``k2 = d^2/2``,
+    ``k3 = exp(-d) - 1 + d``; ``k3+``: the value of k3 with the gradient of k2; ``k3_ratio``: ``rho k3``, with the
+    gradient through rho too
 
     Changes: anchors the policy to the reference. On-policy, differentiated as a loss: k1 has zero expected gradient;
-    k2 has the exact gradient of KL(pi || ref); k3 that of KL(ref || pi), the *forward* divergence, which covers mass
-    and by itself resists collapse.
+    k2, ``k3+`` and ``k3_ratio`` have the exact gradient of KL(pi || ref); k3 that of KL(ref || pi), the *forward*
+    divergence, which covers mass and by itself resists collapse.
     Default: verl 0.001 where it is on (off by default); TRL 0.
-    Trap: "GRPO with the k3 loss" is not reverse KL; k1 as a loss does nothing.
-    Source: arXiv 2402.03300 eq. 4; verl ``kl_penalty_forward``, TRL (k3 only).
+    Trap: "GRPO with the k3 loss" is not reverse KL; k1 as a loss does nothing. ``log rho`` is held in ±20 in
+    ``k3_ratio`` (no gradient beyond), where two exponentials multiply; verl holds d in ±20 and k3 in ±10, here they
+    are free.
+    Source: arXiv 2402.03300 eq. 4; verl ``kl_penalty_forward`` (``k3+`` is its name), TRL (k3, and ``k3_ratio`` as
+    ``use_bias_correction_kl``).
     """
-    log_ratio = torch.where(batch.mask, log_prob - batch.require("log_prob_ref", "kl_reference"), 0.0)
-    if kl_estimator == "k1":
-        divergence = log_ratio
-    elif kl_estimator == "k2":
-        divergence = log_ratio.square() / 2
-    elif kl_estimator == "k3":
-        divergence = torch.exp(-log_ratio) - 1 + log_ratio
-    else:
-        raise unknown("kl_estimator", kl_estimator, ("k1", "k2", "k3"))
-    return kl_coefficient * divergence
+    return kl_coefficient * _divergence(log_prob, batch, kl_estimator, "kl_reference")
+
+
+def _divergence(log_prob: Tensor, batch: Batch, estimator: str, by: str) -> Tensor:
+    """The estimate for each token, 0 outside the mask."""
+    d = torch.where(batch.mask, log_prob - batch.require("log_prob_ref", by), 0.0)
+    if estimator == "k1":
+        return d
+    if estimator == "k2":
+        return d.square() / 2
+    # expm1 keeps the digits of a small d, where exp(-d) - 1 loses them.
+    k3 = torch.expm1(-d) + d
+    if estimator == "k3":
+        return k3
+    if estimator == "k3+":
+        k2 = d.square() / 2
+        return k2 - k2.detach() + k3.detach()
+    if estimator == "k3_ratio":
+        log_ratio = torch.where(batch.mask, log_prob - batch.log_prob_old, 0.0)
+        return log_ratio.clamp(-20.0, 20.0).exp() * k3
+    raise unknown("kl_estimator", estimator, KL_ESTIMATORS)
+
+
+@needs("log_prob_ref", "entropy_old")
+def kl_reference_certain(
+    log_prob: Tensor,
+    batch: Batch,
+    *,
+    kl_coefficient: Scalar,
+    kl_coefficient_uncertain: Scalar,
+    kl_estimator: str,
+    kl_split: float,
+    **_: object,
+) -> Tensor:
+    """Archer: the penalty for leaving the reference, averaged apart over certain and over uncertain tokens.
+
+    ``l_t = N kl_coefficient k(d_t) / N_c`` on the N_c certain tokens, ``N kl_coefficient_uncertain k(d_t) / N_u``
+    on the N_u others, so that each average over its own tokens gets its own coefficient
+
+    =========  ==============  ==============================================================================
+    symbol     shape           meaning
+    =========  ==============  ==============================================================================
+    k(d_t)     [..., B, G, T]  as in :func:`kl_reference`
+    N          number          tokens of the run's mini-batch, N = N_c + N_u
+    kl_split   number          certain: at most this quantile of the entropies of the token's own response
+    =========  ==============  ==============================================================================
+
+    Changes: anchors what the policy already knows; forking tokens are free.
+    Default: 0.001 and 0, k3, split at 0.8 (ArcherCodeR's scripts).
+    Trap: with few certain tokens the pull on each is large, because the average is over them alone.
+    Limit: all tokens certain (kl_split 1): :func:`kl_reference`.
+    Source: arXiv 2507.15778; ArcherCodeR ``dp_actor.py``.
+    """
+    divergence = _divergence(log_prob, batch, kl_estimator, "kl_reference_certain")
+    certain = certain_tokens(batch, kl_split)
+    # Counts in the type of the loss: an integer times a number would be rounded to float32.
+    total, count = (x.sum((-3, -2, -1), keepdim=True).to(divergence) for x in (batch.mask, certain))
+    inside = kl_coefficient * total / count.clamp(min=1)
+    outside = kl_coefficient_uncertain * total / (total - count).clamp(min=1)
+    return torch.where(certain, inside * divergence, torch.where(batch.mask, outside * divergence, 0.0))
+
+
+@needs("log_probs")
+def proxy_divergence(
+    log_prob: Tensor,
+    batch: Batch,
+    *,
+    advantage: Tensor,
+    log_probs: Tensor | None,
+    low_share: Scalar,
+    noise_floor: Scalar,
+    proxy_coefficient: Scalar,
+    **_: object,
+) -> Tensor:
+    """Lp-Reg: shield unlikely tokens that are not noise, by a pull toward the policy without its noise.
+
+    ``l_t = proxy_coefficient * KL(proxy || pi)`` at tokens with ``A_t < 0`` that are among the ``ceil(low_share N)``
+    least likely of the mini-batch and kept by the proxy, 0 elsewhere; ``proxy = pi 1[pi >= noise_floor max pi]``,
+    renormalised, without gradient
+
+    =================  ================  =======================================================
+    symbol             shape             meaning
+    =================  ================  =======================================================
+    pi                 [..., B,G,T, V]   current policy at the position, ``log_probs``
+    N                  number            tokens of the run's mini-batch
+    low_share          number            share of tokens that count as unlikely
+    noise_floor        number            kappa: below this share of the largest probability is noise
+    proxy_coefficient  number            beta
+    =================  ================  =======================================================
+
+    Changes: moves probability at these positions from noise to all kept tokens alike,
+    ``grad l = -grad log pi(kept)``; rare but sensible tokens survive being sampled in wrong responses.
+    Default: low_share 0.005 to 0.01, noise_floor 0.02, beta 1. A mini-batch of the toy has some hundred tokens; it
+    takes a share of 0.05.
+    Trap: read in third-party descriptions only, which leave open whether the proxy is built on pi or pi_old; here on
+    pi. The authors' development code (Lp-Reg-dev, read) differs: proxy on pi_old, k3 at the sampled token in the place
+    of the sum over the vocabulary, and the share taken among tokens with A < 0, none if that is a single one.
+    Limit: noise_floor 0: the proxy is the policy and the penalty 0.
+    Source: arXiv 2510.03222, by third-party descriptions.
+    """
+    if log_probs is None:
+        raise ToybedError(f"proxy_divergence needs log_probs: {HOW_TO_GET['log_probs']}")
+    now = log_probs.detach()
+    largest = now.amax(-1, keepdim=True)
+    floor = noise_floor.unsqueeze(-1) if isinstance(noise_floor, Tensor) else noise_floor
+    kept = (now - largest).exp() >= floor
+    proxy = torch.log_softmax(torch.where(kept, now, -torch.inf), -1)
+    # Dropped tokens are cut out of both factors: 0 times infinity is not 0.
+    proxy = torch.where(kept, proxy, 0.0)
+    divergence = torch.where(kept, proxy.exp() * (proxy - log_probs), 0.0).sum(-1)
+    chosen = log_prob.detach()
+    unlikely = top_tokens(torch.where(batch.mask, -chosen, -torch.inf), share_of_tokens(batch.mask, low_share))
+    sensible = (chosen - largest.squeeze(-1)).exp() >= noise_floor
+    return torch.where(unlikely & batch.mask & sensible & (advantage < 0), proxy_coefficient * divergence, 0.0)
+
+
+def quadratic_log_ratio(log_prob: Tensor, batch: Batch, *, log_ratio_coefficient: Scalar, **_: object) -> Tensor:
+    """DRO: a spring toward the policy that sampled.
+
+    ``l_t = log_ratio_coefficient * (log rho_t)^2 / 2``
+
+    =====================  ==============  ============================
+    symbol                 shape           meaning
+    =====================  ==============  ============================
+    rho_t                  [..., B, G, T]  pi / pi_old of the token
+    log_ratio_coefficient  number          beta
+    =====================  ==============  ============================
+
+    Changes: every stale token, the more the further it has moved, on both sides alike. With the score function,
+    ``-(A log pi - beta (log rho)^2 / 2)`` on one sample is stationary at ``log rho = A / beta``.
+    Default: none, verl requires a positive one; 0.05 is the value of its test, at which the spring stops a token of
+    A = 1 only at a log-ratio of 20.
+    Trap: inert at ratio 1, as every pull toward pi_old: with one update a batch this is REINFORCE.
+    Limit: 0: REINFORCE.
+    Source: verl ``compute_policy_loss_dro``.
+    """
+    log_ratio = torch.where(batch.mask, log_prob - batch.log_prob_old, 0.0)
+    return log_ratio_coefficient * log_ratio.square() / 2
 
 
 def covariance_penalty(
@@ -92,7 +230,7 @@ def covariance_penalty(
     Source: arXiv 2505.22617; Entropy-Mechanism-of-RL and verl ``compute_policy_loss_kl_cov``.
     """
     covariance = token_covariance(log_prob.detach(), advantage, batch.mask)
-    count = (batch.mask.sum((-3, -2, -1), keepdim=True) * share).ceil().clamp(min=1)
+    count = share_of_tokens(batch.mask, share).clamp(min=1)
     selected = top_tokens(torch.where(batch.mask, covariance, -torch.inf), count)
     log_ratio = torch.where(batch.mask, log_prob - batch.log_prob_old, 0.0)
     return torch.where(selected, penalty * log_ratio.abs(), 0.0)

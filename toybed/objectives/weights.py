@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from toybed.errors import ToybedError
 from toybed.measures.covariance import token_covariance
-from toybed.objectives.batch import Batch, Scalar, needs
+from toybed.objectives.batch import HOW_TO_GET, Batch, Scalar, needs
 from toybed.streams import Streams, draw_uniform
 
 
@@ -73,10 +74,54 @@ def drop_covariant(
     else:
         inside = (covariance > cov_low) & (covariance < cov_high)
     candidates = inside & batch.mask & (coefficient > 0)
-    count = (batch.mask.sum((-3, -2, -1), keepdim=True) * share).floor().clamp(min=1)
+    count = (token_product(batch.mask, share) * (1 + 1e-6)).floor().clamp(min=1)
     lottery = torch.where(candidates, draw_uniform(generator, log_prob), -1.0)
     dropped = top_tokens(lottery, count) & candidates
     return TokenWeight((batch.mask & ~dropped).to(log_prob.dtype), batch.mask)
+
+
+@needs("entropy")
+def keep_uncertain(
+    batch: Batch, *, entropy: Tensor | None, uncertain_share: Scalar, count_dropped: bool, **_: object
+) -> TokenWeight:
+    """80/20: only the tokens at which the policy is most uncertain get a gradient.
+
+    ``w_t = 1`` on the ``ceil(uncertain_share N)`` tokens of highest entropy, 0 elsewhere
+
+    ===============  ==============  ==========================================================================
+    symbol           shape           meaning
+    ===============  ==============  ==========================================================================
+    N                number          tokens of the run's mini-batch
+    entropy          [..., B, G, T]  of the current policy at each position
+    uncertain_share  number          share of tokens kept
+    count_dropped    bool            whether the denominator counts the dropped tokens
+    ===============  ==============  ==========================================================================
+
+    Changes: the tokens between forks keep their probabilities, as far as they share no parameters with the forks.
+    Default: 0.2, the denominator counts the kept tokens (arXiv 2506.01939 eq. 6 and the authors' code).
+    Trap: TRL's port divides by *all* tokens, which shrinks the gradient about fivefold, and leaves a KL unmasked. The
+    selection is over a mini-batch: the authors' over a micro-batch of one rank, TRL's over all ranks.
+    Limit: uncertain_share 1: every token. Only the order of entropies matters.
+    Source: arXiv 2506.01939; Beyond-the-80-20-Rule-RLVR ``get_global_entropy_top_mask``; TRL.
+    """
+    if entropy is None:
+        raise ToybedError(f"keep_uncertain needs entropy: {HOW_TO_GET['entropy']}")
+    candidates = torch.where(batch.mask, entropy.detach(), -torch.inf)
+    kept = top_tokens(candidates, share_of_tokens(batch.mask, uncertain_share)) & batch.mask
+    return TokenWeight(kept.to(batch.log_prob_old.dtype), batch.mask if count_dropped else kept)
+
+
+def share_of_tokens(mask: Tensor, share: Scalar) -> Tensor:
+    """``ceil(share N)`` of each run's N tokens, ``[..., 1, 1, 1]``."""
+    return (token_product(mask, share) * (1 - 1e-6)).ceil()
+
+
+def token_product(mask: Tensor, share: Scalar) -> Tensor:
+    """``share N`` in float64, to be rounded with a guard of 1e-6 of itself.
+
+    A share is a decimal that binary numbers miss: in float32 0.3 of 50 is 15.000001, whose ceiling is 16.
+    """
+    return mask.sum((-3, -2, -1), keepdim=True).double() * share
 
 
 def top_tokens(value: Tensor, count: Tensor) -> Tensor:

@@ -33,13 +33,26 @@ def write(store: Store, out: Path, figures: Path | None = None) -> None:
     pages = Environment(loader=PackageLoader("toybed.report", "."), autoescape=True, undefined=StrictUndefined)
     pages.filters["interval"] = interval_text
     text = pages.get_template("report.html.j2").render(answers=answers)
-    partial = out.with_name(out.name + ".part")
+    check_writable(out)
+    partial = _partial(out)
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, out)
+
+
+def check_writable(out: Path) -> None:
+    """Raise a ToybedError unless a report can be written there: better before a long run than after it."""
     try:
+        if out.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, out)
+        _partial(out).touch()
+        _partial(out).unlink()
     except OSError as error:
         raise ToybedError(f"report {out} cannot be written ({error.strerror}); choose another file") from error
+
+
+def _partial(out: Path) -> Path:
+    return out.with_name(out.name + ".part")
 
 
 def _section(answer: dict[str, Any], store: Store, figures: Path | None) -> dict[str, Any]:
@@ -49,9 +62,10 @@ def _section(answer: dict[str, Any], store: Store, figures: Path | None) -> dict
     if question is None:
         return {**section, "caption": "This version of toybed does not know the question: no figure."}
     size = "" if answer["size"] == "standard" else f" --{answer['size']}"
+    device = "" if answer["device"] == "cpu" else f" --device {answer['device']}"
     seeds = "" if answer["seeds"] == question.seeds[answer["size"]] else f" --seeds {answer['seeds']}"
     section |= {"source": question.source, "amendments": question.amendments}
-    section["command"] = f"toybed run {answer['study']}{size}{seeds}"
+    section["command"] = f"toybed run {answer['study']}{size}{seeds}{device}"
     try:
         records = runner.load_records(question, answer["size"], answer["seeds"], answer["device"], store)
     except ToybedError:
@@ -59,6 +73,9 @@ def _section(answer: dict[str, Any], store: Store, figures: Path | None) -> dict
         return {**section, "caption": "Its runs were made by another version of the code: run it again for the figure."}
     figure = question.figure(records)
     if figures is not None:
-        figures.mkdir(parents=True, exist_ok=True)
-        figure.savefig(figures / f"{answer['study']}-{answer['size']}.png", dpi=110)
+        try:
+            figures.mkdir(parents=True, exist_ok=True)
+            figure.savefig(figures / f"{answer['study']}-{answer['size']}.png", dpi=110)
+        except OSError as error:
+            raise ToybedError(f"figures cannot be written into {figures} ({error.strerror})") from error
     return {**section, "figure": Markup(plotting.svg(figure)), "caption": question.caption}

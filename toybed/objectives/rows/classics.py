@@ -78,7 +78,7 @@ GRPO = register(
         limits=("times the group's std: dr_grpo's advantage", "at ratio 1: REINFORCE with the same advantage"),
     )
 )
-register(
+DR_GRPO = register(
     derive(
         GRPO,
         name="dr_grpo",
@@ -95,7 +95,7 @@ register(
         limits=("(G-1)/G times rloo in expectation",),
     )
 )
-register(
+DAPO = register(
     derive(
         GRPO,
         name="dapo",
@@ -104,31 +104,20 @@ register(
         entropy="falls slower",
         source="arXiv 2503.14476; verl-recipe dapo/",
         verified="C",
-        summary="clip-higher, every token weighs alike, and groups without spread are sampled anew",
+        summary="clip-higher, every token weighs alike, groups without spread are sampled anew, overlong is penalised",
         surrogate=stage("surrogates.ppo_clip", clip_low=0.2, clip_high=0.28, dual_clip=10.0),
         aggregate=TOKEN_MEAN,
         keep_group=stage("sampling.mixed_outcomes"),
+        shape_reward=stage("rewards.overlong_penalty", max_length=None, cache=0),
+        published={"max_length": 20480, "cache": 4096},
         traps=(
             "dynamic sampling costs rollouts: compare at equal rollouts, not at equal updates",
-            "the soft penalty for overlong responses is left out: responses here have one length",
+            "the soft penalty for overlong responses is off at cache = 0: responses here end by the world's rules",
             "TRL's 'dapo' is only the aggregation",
         ),
-        limits=("equal clips and no dynamic sampling: grpo with token_mean", "for A < 0 independent of clip_high"),
-    )
-)
-register(
-    derive(
-        GRPO,
-        name="gppo",
-        title="GPPO",
-        year=2025,
-        entropy="falls slower (claimed)",
-        source="arXiv 2508.07629; KlearReasoner compute_gppo_loss",
-        verified="C",
-        summary="clipped tokens keep a gradient, of the clip's size",
-        surrogate=stage("surrogates.gradient_preserving_clip", clip_low=0.2, clip_high=0.28, dual_clip=3.0),
-        aggregate=TOKEN_MEAN,
-        traps=("the dual-clip branch of the authors' code still has zero gradient, against its README",),
-        limits=("PPO inside the clip; CE-GPPO with both coefficients 1",),
+        limits=(
+            "equal clips, no dynamic sampling and no penalty: grpo with token_mean",
+            "for A < 0 independent of clip_high",
+        ),
     )
 )

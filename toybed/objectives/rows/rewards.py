@@ -1,1 +1,93 @@
 """Objectives for vector rewards and sets of answers, and shaped rewards."""
+
+from __future__ import annotations
+
+from toybed.objectives.catalogue import derive, register, stage
+from toybed.objectives.rows.classics import GRPO, RLOO, TOKEN_MEAN
+
+register(
+    derive(
+        GRPO,
+        name="gdpo",
+        title="GDPO",
+        year=2026,
+        entropy="falls",
+        source="arXiv 2601.05242; verl compute_gdpo_outcome_advantage, TRL",
+        verified="C",
+        summary="each reward component is standardised by itself before they are added and whitened",
+        advantage=stage(
+            "vector_rewards.component_standardized", reward_weights=None, ddof=1, floor=1e-6, whitening_floor=1e-8
+        ),
+        aggregate=TOKEN_MEAN,
+        traps=("whitening is over tokens in verl and over responses in TRL; here over tokens",),
+        limits=("one component: whitened grpo with token_mean",),
+    )
+)
+VPO = register(
+    derive(
+        GRPO,
+        name="vpo",
+        title="VPO",
+        year=2026,
+        entropy="diversity in reward space",
+        source="arXiv 2605.22817; authors' vpo/utils/vpo.py",
+        verified="C",
+        summary="a response holds a set of answers and is paid for its best one under random preferences",
+        advantage=stage("vector_rewards.best_of_set", draws=100, concentration=1, floor=1e-6),
+        surrogate=stage("surrogates.ppo_clip", clip_low=0.2, clip_high=0.2, dual_clip=3.0),
+        aggregate=TOKEN_MEAN,
+        traps=(
+            "the authors add a k3 KL of 0.001 to the reference (kl_coefficient=0.001)",
+            "the preferences are drawn once for a prompt, not once for a response",
+        ),
+        limits=("D = 1, or one and the same answer: grpo with the population's std on the best answer",),
+    )
+)
+register(
+    derive(
+        VPO,
+        name="vpo_parallel",
+        title="VPO on parallel samples (variant)",
+        year=2026,
+        entropy="diversity in reward space",
+        source="a variant: the scalarisation of arXiv 2605.22817 with the leave-one-out of arXiv 2505.15201",
+        verified="D",
+        summary="a response is paid for what it adds to the best of its group under random preferences",
+        advantage=stage("vector_rewards.marginal_best", draws=100, concentration=1),
+        traps=("not the published method", "two equal responses at the top get nothing, both"),
+        limits=("D = 1: pkpo's advantage with k = G",),
+    )
+)
+register(
+    derive(
+        VPO,
+        name="multi_rlvr",
+        title="Multi-RLVR",
+        year=2026,
+        entropy="falls",
+        source="the baseline of arXiv 2605.22817, in the authors' docs/",
+        verified="C, S",
+        summary="VPO's sets of answers under one fixed preference",
+        advantage=stage("vector_rewards.fixed_scalarization", reward_weights=None, over_answers="best", floor=1e-6),
+        traps=("the sources disagree on whether the answers of a set are summed or the best one counts",),
+        limits=("M = 1: grpo with the population's std on the weighted reward",),
+    )
+)
+register(
+    derive(
+        RLOO,
+        name="rloo_kl",
+        title="RLOO with KL in the reward",
+        year=2024,
+        entropy="falls slower",
+        source="arXiv 2402.14740; TRL rloo_trainer.py",
+        verified="C",
+        summary="RLOO whose reward pays for the divergence from the reference over the whole response",
+        shape_reward=stage("rewards.kl_in_reward", kl_in_reward_coefficient=0.05, kl_in_reward_estimator="k1"),
+        traps=(
+            "TRL besides clips the ratio of the whole sequence at 0.2; that is left out here",
+            "k1 in the reward has the gradient of the reverse KL; k1 in the loss has none",
+        ),
+        limits=("kl_in_reward_coefficient = 0: rloo",),
+    )
+)

@@ -1,0 +1,322 @@
+"""The report: one file that needs no network, says all that a reader must know, and escapes what it was given."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from toybed import plotting, runner, study
+from toybed.errors import ToybedError
+from toybed.progress import Bar
+from toybed.report import html
+from toybed.store import Store
+
+
+def _tiny() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tiny_study", Path(__file__).with_name("tiny_study.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TINY = _tiny().STUDY
+ONE_ARM = replace(TINY, arms=lambda size: {"grpo": TINY.arms(size)["grpo"]})
+
+
+class Page(HTMLParser):
+    """What a browser would load, run and show."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.handlers: list[str] = []
+        self.words = ""
+        self.styles = ""
+        self._style = False
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.words += " "
+        self.tags.append(tag)
+        self._style = tag == "style"
+        for name, value in attrs:
+            if name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster"):
+                self.loads.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+            if name == "style":
+                self.styles += value or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self.words += " "
+        self._style = False
+
+    def handle_data(self, data: str) -> None:
+        if self._style:
+            self.styles += data
+        else:
+            self.words += data
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words.split())
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = study.studies()
+    monkeypatch.setattr(study, "_STUDIES", {**known, "tiny": ONE_ARM})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    """A store in which the tiny question was answered."""
+    with Store(tmp_path / "s.sqlite") as opened:
+        with Bar(quiet=True) as bar:
+            runner.answer(ONE_ARM, opened, size="quick", progress=bar)
+        yield opened
+
+
+def page(store: Store, out: Path) -> Page:
+    html.write(store, out)
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def change(store: Store, **fields: Any) -> None:
+    """Give the kept answer other fields."""
+    [answer] = store.verdicts()
+    store.set_verdict("tiny", "quick", {**answer, **fields})
+
+
+# -- what it says ------------------------------------------------------------------------------------------------------
+def test_it_says_what_was_asked_found_and_how(store: Store, tmp_path: Path) -> None:
+    change(store, outcome="refuted", sentence="It does not.", parts=[
+        {"claim": "A part.", "outcome": "undecided", "estimate": 0.12345, "low": -0.5, "high": 0.75, "n": 17,
+         "rule": "supported above 0.25", "sentence": "Not settled."},
+        {"claim": "An empty part.", "outcome": "undecided", "estimate": None, "low": None, "high": None, "n": 0,
+         "rule": "as before", "sentence": "Nobody got there."},
+    ])  # fmt: skip
+    [answer] = store.verdicts()
+    shown = page(store, tmp_path / "r.html").text
+    for expected in (
+        TINY.question,
+        TINY.claim,
+        TINY.rule,
+        TINY.source,
+        TINY.caption,
+        "refuted",
+        "It does not.",
+        "A part.",
+        "Not settled.",
+        "0.123 [-0.500, 0.750]",
+        " 17 ",
+        "supported above 0.25",
+        "Nobody got there.",
+        "toybed run tiny --quick",
+        "2 seeds in each arm",
+        str(answer["manifest"]["torch"]),
+        str(answer["manifest"]["code"]),
+    ):
+        assert expected in shown, expected
+    assert " nan" not in shown.lower()
+
+
+def test_it_has_a_figure_drawn_from_the_curves(store: Store, tmp_path: Path) -> None:
+    assert "svg" in page(store, tmp_path / "r.html").tags
+
+
+def test_amendments_are_told(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    amended = replace(ONE_ARM, amendments=("The level was 85 % and is 80 % now.",))
+    monkeypatch.setitem(study._STUDIES, "tiny", amended)
+    shown = page(store, tmp_path / "r.html").text
+    assert "Changed after a result was seen" in shown
+    assert "The level was 85 % and is 80 % now." in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "command"),
+    [
+        ({}, "toybed run tiny --quick"),
+        ({"seeds": 5}, "toybed run tiny --quick --seeds 5"),
+        ({"size": "standard", "seeds": 2}, "toybed run tiny"),
+        ({"size": "full", "seeds": 3}, "toybed run tiny --full"),
+        ({"device": "cuda"}, "toybed run tiny --quick --device cuda"),
+    ],
+)
+def test_the_command_makes_the_same_runs_again(
+    store: Store, tmp_path: Path, fields: dict[str, Any], command: str
+) -> None:
+    change(store, **fields)
+    html.write(store, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"<code>{command}</code>" in text
+
+
+def test_the_same_store_gives_the_same_file(store: Store, tmp_path: Path) -> None:
+    html.write(store, tmp_path / "one.html")
+    html.write(store, tmp_path / "two.html")
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+# -- what it may not hold ----------------------------------------------------------------------------------------------
+def test_it_needs_no_network_and_runs_nothing(store: Store, tmp_path: Path) -> None:
+    shown = page(store, tmp_path / "r.html")
+    assert shown.loads != []
+    assert [target for target in shown.loads if not target.startswith("#")] == []
+    assert set(shown.tags).isdisjoint({"script", "link", "iframe", "object", "embed", "img", "image", "base"})
+    assert shown.handlers == []
+    assert "@import" not in shown.styles
+    assert "@font-face" not in shown.styles
+    assert [url for url in re.findall(r"url\(([^)]*)\)", shown.styles) if not url.startswith("#")] == []
+
+
+def test_links_within_the_page_have_a_target(store: Store, tmp_path: Path) -> None:
+    html.write(store, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    identities = re.findall(r'\bid="([^"]*)"', text)
+    assert "tiny-quick" in identities
+    assert {target[1:] for target in Page(text).loads} <= set(identities)
+
+
+HOSTILE = "</td><script>alert('1')</script><img src=x onerror=\"alert(2)\"> & \"quoted\" 'too' {{ 7 * 6 }}"
+
+
+def test_what_a_store_says_is_text_and_never_markup(store: Store, tmp_path: Path) -> None:
+    [answer] = store.verdicts()
+    part = {**answer["parts"][0], "claim": HOSTILE, "rule": HOSTILE, "sentence": HOSTILE}
+    change(
+        store,
+        **dict.fromkeys(("question", "claim", "sentence", "rule", "outcome"), HOSTILE),
+        parts=[part],
+        manifest={HOSTILE: HOSTILE},
+    )
+    shown = page(store, tmp_path / "r.html")
+    assert "script" not in shown.tags
+    assert "img" not in shown.tags
+    assert shown.handlers == []
+    # As many times as it was said, and as it was said.
+    assert shown.text.count(HOSTILE) >= 9
+
+
+# -- runs that cannot be found -----------------------------------------------------------------------------------------
+def test_runs_of_another_version_of_the_code_are_told(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "code_version", lambda: "another version")
+    shown = page(store, tmp_path / "r.html")
+    assert "svg" not in shown.tags
+    assert "made by another version of the code" in shown.text
+    assert TINY.claim in shown.text  # the answer stands as it was given
+
+
+def test_a_question_that_this_version_does_not_know_is_told(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(study._STUDIES, "tiny")
+    shown = page(store, tmp_path / "r.html")
+    assert "does not know the question" in shown.text
+    assert TINY.claim in shown.text
+
+
+# -- where it goes -----------------------------------------------------------------------------------------------------
+def test_missing_folders_are_made_and_nothing_else_is_left(store: Store, tmp_path: Path) -> None:
+    html.write(store, tmp_path / "a" / "b" / "r.html")
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["r.html"]
+
+
+def test_figures_for_slides(store: Store, tmp_path: Path) -> None:
+    html.write(store, tmp_path / "r.html", tmp_path / "slides")
+    [png] = (tmp_path / "slides").iterdir()
+    assert png.name == "tiny-quick.png"
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_that_cannot_be_written_is_named(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for out in (tmp_path / "file" / "r.html", tmp_path / "folder"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(ToybedError, match=rf"report {re.escape(str(out))} cannot be written") as caught:
+            html.write(store, out)
+        assert "\n" not in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*.part")]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_folder_for_figures_that_cannot_be_written_is_named(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(ToybedError, match="file"):
+        html.write(store, tmp_path / "r.html", tmp_path / "file" / "slides")
+
+
+def test_a_store_without_answers_is_named(tmp_path: Path) -> None:
+    with Store(tmp_path / "empty.sqlite") as empty, pytest.raises(ToybedError, match=r"empty\.sqlite holds no answer"):
+        html.write(empty, tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+# -- labels ------------------------------------------------------------------------------------------------------------
+GAP = 0.062  # of the axes' height, as label_ends says
+
+
+def places(ends: list[float], low: float = 0.0, high: float = 1.0) -> list[float]:
+    """Heights at which the labels of lines that end there are written, in the order of the lines."""
+    axes = Figure().subplots()
+    axes.set_ylim(low, high)
+    plotting.label_ends(axes, {str(i): (10.0, y, "black") for i, y in enumerate(ends)})
+    written = {text.get_text(): float(text.xyann[1]) for text in axes.texts}
+    return [written[str(i)] for i in range(len(ends))]
+
+
+@given(st.lists(st.floats(0, 1), max_size=15), st.sampled_from([(0.0, 1.0), (-3.0, 5.0), (0.2, 0.21)]))
+def test_labels_keep_apart_within_the_axes_and_in_order(shares: list[float], limits: tuple[float, float]) -> None:
+    """15 labels of a gap of 0.062 fit into the axes, so every one has a place."""
+    low, high = limits
+    span = high - low
+    ends = [low + share * span for share in shares]
+    found = places(ends, low, high)
+    order = np.argsort(ends, kind="stable")
+    heights = np.array(found)[order]
+    assert (np.diff(heights) >= (GAP - 1e-9) * span).all()
+    assert (heights >= low - 1e-9 * span).all()
+    assert (heights <= high + 1e-9 * span).all()
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_labels_that_have_room_stay_at_their_lines(shares: list[float]) -> None:
+    ordered = sorted(shares)
+    if all(b - a >= GAP + 1e-9 for a, b in pairwise(ordered)):
+        assert places(shares) == pytest.approx(shares)
+    else:
+        assert len(places(shares)) == len(shares)
+
+
+def test_labels_of_lines_that_end_together_are_moved_down_from_the_top() -> None:
+    assert places([1.0, 1.0, 1.0]) == pytest.approx([1 - 2 * GAP, 1 - GAP, 1.0])
+    assert places([0.0, 0.0, 0.0]) == pytest.approx([0.0, GAP, 2 * GAP])
+
+
+def test_a_line_without_an_end_does_not_disturb_the_others() -> None:
+    """An arm of which every run diverged has no last value."""
+    axes = Figure().subplots()
+    axes.set_ylim(0, 1)
+    ends = {"a": 0.5, "lost": float("nan"), "b": 0.5, "c": 0.5}
+    plotting.label_ends(axes, {name: (10.0, y, "black") for name, y in ends.items()})
+    heights = sorted(float(text.xyann[1]) for text in axes.texts if text.get_text() != "lost")
+    assert len(heights) == 3
+    assert (np.diff(heights) >= GAP - 1e-9).all()

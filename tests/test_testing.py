@@ -1,0 +1,132 @@
+"""The laws, over the whole catalogue and over the mutants."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from toybed import objectives
+from toybed.envs import make
+from toybed.mutants import MUTANTS
+from toybed.testing import (
+    LAWS,
+    LawBroken,
+    broken,
+    check_objective,
+    check_token_env,
+    examine,
+    likenesses,
+    random_case,
+    subject_of,
+)
+
+EXAMPLES = 12  # of each law and row: the catalogue is large, and `toybed check` tries more
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_the_catalogue_obeys_the_laws_or_breaks_them_as_it_says(name):
+    subject = subject_of(objectives.get(name))
+    for law in LAWS:
+        if law.applies(subject) and name not in law.breaks:
+            finding = examine(law, subject, EXAMPLES, shrink=False)
+            assert finding.holds, f"{law.name}: {finding.message}\n{finding.case}"
+
+
+BROKEN = [(law, name) for law in LAWS for name in law.breaks]
+
+
+@pytest.mark.parametrize(("law", "name"), BROKEN, ids=[f"{name}-{law.name}" for law, name in BROKEN])
+def test_what_a_row_breaks_on_purpose_it_breaks(law, name):
+    """A list of exceptions that nobody checks would hide bugs: each must have a counterexample."""
+    assert not examine(law, subject_of(objectives.get(name)), 200, shrink=False).holds
+
+
+def test_there_are_mutants_for_every_law():
+    assert len(MUTANTS) >= 25
+    assert {mutant.law for mutant in MUTANTS.values()} == {law.name for law in LAWS}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=list(MUTANTS))
+def test_every_mutant_is_killed_by_its_law(mutant):
+    law = next(law for law in LAWS if law.name == mutant.law)
+    assert law.applies(mutant.subject)
+    assert not examine(law, mutant.subject, 100, shrink=False).holds
+
+
+def right_ppo(log_prob, log_prob_old, advantage, mask):
+    ratio = torch.where(mask, log_prob - log_prob_old, 0.0).exp()
+    value = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+    return -torch.where(mask, value, 0.0).sum() / mask.sum()
+
+
+def test_a_right_loss_passes_and_is_recognised():
+    check_objective(right_ppo, examples=20)
+    nearest = likenesses(right_ppo)[0]
+    assert nearest.distance < 1e-9
+    # With the advantage given, PPO's loss is what these rows have in common: clip 0.2 on both sides and a token mean.
+    same = {likeness.name for likeness in likenesses(right_ppo) if likeness.distance < 1e-9}
+    assert "ppo" in same
+    assert "grpo" not in same  # it averages over responses
+
+
+def test_a_scaled_loss_is_recognised_with_its_factor():
+    nearest = next(x for x in likenesses(lambda *a: 3 * right_ppo(*a)) if x.name == "ppo")
+    assert nearest.distance < 1e-9
+    assert nearest.scale == pytest.approx(3)
+
+
+def test_a_record_is_recognised_by_its_own_advantage():
+    same = [x.name for x in likenesses(objectives.get("rloo")) if x.distance < 1e-9]
+    assert "rloo" in same
+    assert "grpo" not in same
+
+
+def test_a_wrong_loss_comes_back_with_a_message_and_a_small_case():
+    def forgot_the_mask(log_prob, log_prob_old, advantage, mask):
+        return -((log_prob - log_prob_old).exp() * advantage).mean()
+
+    with pytest.raises(LawBroken, match="padding gets a gradient") as caught:
+        check_objective(forgot_the_mask)
+    assert "smallest counterexample" in str(caught.value)
+    # One prompt, two responses, and one column of padding is all it takes.
+    assert "reward       [[" in str(caught.value)
+    check_objective(forgot_the_mask, except_for=("padding_content", "padding_length"), examples=20)
+
+
+def test_a_loss_that_is_no_number_or_raises_is_told_so():
+    case = random_case(0)
+    law = LAWS[0]
+    assert "single number" in str(broken(law, subject_of(lambda lp, old, a, m: lp * a), case))
+    assert "raises KeyError" in str(broken(law, subject_of(lambda lp, old, a, m: {}["x"]), case))
+    with pytest.raises(ValueError, match="allowed: an Objective, or a function"):
+        subject_of(3)
+
+
+@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach"])
+def test_worlds_keep_their_contract(name):
+    check_token_env(make(name))
+
+
+def test_a_world_that_lies_is_caught():
+    class Boaster(type(make("answer_bandit"))):
+        def random_baseline(self):
+            return 0.5
+
+    with pytest.raises(LawBroken, match=r"the uniform policy is worth 0.18750"):
+        check_token_env(Boaster())
+
+    class Forgetful(type(make("chain_reach"))):
+        def reset(self, prompt, noise=None):
+            state = super().reset(prompt)
+            return state._replace(goal=state.goal + self.modulus)
+
+    with pytest.raises(LawBroken, match="outside observation_sizes"):
+        check_token_env(Forgetful())
+
+
+def test_the_stages_of_a_record_can_be_replaced_and_checked():
+    mine = dataclasses.replace(objectives.get("grpo"), surrogate=lambda log_ratio, a, batch: log_ratio.exp() * -1)
+    with pytest.raises(LawBroken, match=r"sign|improves|on_policy"):
+        check_objective(mine, examples=20)
