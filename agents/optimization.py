@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,13 +26,16 @@ class StackedAdam:
         policy: the S policies.
         learning_rate: a number, or one for each run ``[S]``.
         max_grad_norm: bound of each run's gradient norm.
+        extra: tensors ``[S, ...]`` that are trained with the policy.
 
     Attributes:
         diverged: bool ``[S]``.
     """
 
-    def __init__(self, policy: Policy, learning_rate: float | Tensor, max_grad_norm: float) -> None:
-        self._parameters = list(policy.parameters())
+    def __init__(
+        self, policy: Policy, learning_rate: float | Tensor, max_grad_norm: float, extra: Sequence[Tensor] = ()
+    ) -> None:
+        self._parameters = [*policy.parameters(), *extra]
         self._first = [torch.zeros_like(p) for p in self._parameters]
         self._second = [torch.zeros_like(p) for p in self._parameters]
         device = self._parameters[0].device

@@ -95,9 +95,12 @@ class MLPPolicy(Policy):
         streams: the initial weights' randomness, one stream for each run.
         width: units of each hidden layer.
         embedding: length of the vectors e_f.
+        outputs: numbers for each observation; by default one for each token.
     """
 
-    def __init__(self, env: TokenEnv, streams: Streams, *, width: int = 128, embedding: int = 48) -> None:
+    def __init__(
+        self, env: TokenEnv, streams: Streams, *, width: int = 128, embedding: int = 48, outputs: int | None = None
+    ) -> None:
         super().__init__()
         if width < 4 or width % 4:
             # Rows that do not start on 16 bytes are multiplied by other kernels in a stack than alone, which round
@@ -108,6 +111,7 @@ class MLPPolicy(Policy):
         if embedding < 1:
             raise ToybedError(f"mlp: embedding is {embedding}; allowed: at least 1")
         self.runs = len(streams)
+        outputs = env.vocabulary if outputs is None else outputs
         sizes = env.observation_sizes
         rows = sum(sizes)
         # torch's own rules: U(-1/sqrt(fan_in), +) for linear layers, variance 1 for embeddings.
@@ -116,8 +120,8 @@ class MLPPolicy(Policy):
         self.bias_0 = nn.Parameter(_uniform(streams, (1, width), embedding**-0.5))
         self.weight_1 = nn.Parameter(_uniform(streams, (width, width), width**-0.5))
         self.bias_1 = nn.Parameter(_uniform(streams, (1, width), width**-0.5))
-        self.weight_2 = nn.Parameter(_uniform(streams, (width, env.vocabulary), width**-0.5))
-        self.bias_2 = nn.Parameter(_uniform(streams, (1, env.vocabulary), width**-0.5))
+        self.weight_2 = nn.Parameter(_uniform(streams, (width, outputs), width**-0.5))
+        self.bias_2 = nn.Parameter(_uniform(streams, (1, outputs), width**-0.5))
         self.first_row: Tensor
         starts = torch.tensor([sum(sizes[:f]) for f in range(len(sizes))], device=env.device)
         self.register_buffer(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
+from toybed.agents.companions import Companions
 from toybed.agents.config import Learning
 from toybed.agents.optimization import StackedAdam
 from toybed.agents.policies import Policy, choose
 from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
 from toybed.envs.core import TokenEnv
-from toybed.errors import ToybedError
 from toybed.measures.covariance import covariance
 from toybed.measures.entropy import token_entropy
 from toybed.objectives.batch import Batch
@@ -43,11 +41,9 @@ class PolicyGradient:
         seeds: list[int],
         reference: Policy | None = None,
     ) -> None:
-        if "log_prob_ref" in objective.needs and reference is None:
-            raise ToybedError(f"{objective.name} needs a reference policy: pass reference=...")
         self.env, self.policy, self.objective, self.config = env, policy, objective, config
-        self._reference = reference
-        self._optimizer = StackedAdam(policy, config.learning_rate, config.max_grad_norm)
+        self._companions = Companions(env, objective, config, seeds, reference)
+        self._optimizer = StackedAdam(policy, config.learning_rate, config.max_grad_norm, self._companions.parameters)
         self._sampling = Streams("rollout", seeds, env.device)
         self._drawing = Streams("objective", seeds, env.device)
         self._pool = env.prompts("train")
@@ -88,15 +84,17 @@ class PolicyGradient:
                     self.env, self.policy, sample.observation[:, part], _part(sample.legal, part)
                 )
                 entropy = token_entropy(log_probs) if "entropy" in self.objective.needs else None
+                minibatch = batch.prompts(start, start + size)
                 loss = self.objective.loss(
                     choose(log_probs, sample.token[:, part]),
-                    batch.prompts(start, start + size),
+                    self._companions.live(minibatch, sample.prompt[:, part]),
                     entropy=entropy,
                     log_probs=log_probs if "log_probs" in self.objective.needs else None,
                     generator=self._drawing,
                     advantage=advantage[:, part],
                 )
                 norms.append(self._optimizer.step(loss.value))
+                self._companions.step(minibatch, sample.observation[:, part])
                 touched.append(loss.touched.float().mean((1, 2, 3)))
         return {
             **measured,
@@ -123,11 +121,7 @@ class PolicyGradient:
             reward=sample.reward,
             entropy_old=sample.entropy,
         )
-        if self._reference is None or "log_prob_ref" not in self.objective.needs:
-            return batch
-        with torch.no_grad():
-            log_probs = self._reference.log_probs(sample.observation, sample.legal)
-        return replace(batch, log_prob_ref=choose(log_probs, sample.token))
+        return self._companions.complete(batch, sample)
 
     def _sample(self) -> tuple[Rollout, Tensor, Tensor]:
         """A batch, the share of groups without spread as first sampled ``[S]``, and rollouts taken ``[S]``.

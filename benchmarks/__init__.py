@@ -4,3 +4,5 @@ if __name__ != "toybed.benchmarks":
     raise ImportError(f"import this package as toybed.benchmarks, not as {__name__}: it would be a second copy")
 
 from toybed.benchmarks import entropy_law as entropy_law
+from toybed.benchmarks import entropy_mechanism as entropy_mechanism
+from toybed.benchmarks import same_at_ratio_one as same_at_ratio_one

@@ -244,4 +244,4 @@ def test_mean_and_variance_are_those_of_sampled_groups(env: TokenEnv, name: str)
     # The mean is estimated too, which takes var/n off the variance: far below the error.
     error = ((fourth - variance.square()).clamp(min=0) / count).sqrt()
     assert ((variance - exact.variance).abs() <= 5.5 * error + variance / count + 1e-12).all()
-    assert float((exact.variance / error.clamp(min=1e-12)).max()) > 50  # the sample tells the variance to 2 %
+    assert float((exact.variance / error.clamp(min=1e-12)).max()) > 20  # the sample tells the largest variance to 5 %

@@ -22,7 +22,7 @@ from toybed.testing import (
     subject_of,
 )
 
-EXAMPLES = 12  # of each law and row: the catalogue is large, and `toybed check` tries more
+EXAMPLES = 10  # of each law and row: the catalogue is large, and `toybed check` tries more
 
 
 @pytest.mark.parametrize("name", objectives.names())

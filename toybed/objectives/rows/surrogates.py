@@ -111,11 +111,14 @@ CISPO = register(
         year=2025,
         entropy="falls slower",
         source="arXiv 2506.13585; ScaleRL's bound; SkyRL (0 to 1 + 4)",
-        verified="C; the paper's own bound is not stated in what was read",
+        verified="C",
         summary="the score function, weighted by the ratio capped at 5; no token is dropped",
         surrogate=stage("surrogates.clipped_weight", weight_low=0.0, weight_high=5.0),
         aggregate=TOKEN_MEAN,
-        traps=("three libraries mean three things by the same option: see cispo_verl and cispo_trl",),
+        traps=(
+            "three libraries mean three things by the same option: see cispo_verl and cispo_trl",
+            "the bound that the paper itself used was not found in what was read",
+        ),
         limits=("bounds 1 and 1: reinforce's surrogate", "bounds 0 and infinity: is_pg"),
     )
 )
@@ -213,7 +216,7 @@ register(
         year=2025,
         entropy="falls slower",
         source="arXiv 2510.18927; WooooDyy/BAPO recipe/bapo/policy_loss.py",
-        verified="C; the paper by third-party descriptions (S)",
+        verified="C, S",
         summary="the clip's bounds are moved in each mini-batch until right responses weigh as much as wrong ones",
         surrogate=stage(
             "bounds.balanced_clip",
@@ -259,7 +262,7 @@ register(
         year=2026,
         entropy="falls slower",
         source="arXiv 2602.04879; verl compute_policy_loss_dppo_kl",
-        verified="C; the threshold 0.05 from a script (S)",
+        verified="C, S",
         summary="as dppo_tv, by the divergence between 'this token' and 'any other'",
         surrogate=stage("bounds.binary_kl_mask", mask_low=0.05, mask_high=0.05, ratio_cap=20.0),
         traps=("verl takes its thresholds from clip_ratio, which is 0.2 unless set",),

@@ -1,0 +1,97 @@
+"""What objectives read besides the policy: a frozen reference, a critic, learned log-partitions, kinds of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from toybed.agents.config import Learning
+from toybed.agents.optimization import StackedAdam
+from toybed.agents.policies import MLPPolicy, Policy, choose
+from toybed.agents.rollout import Rollout
+from toybed.envs.core import TokenEnv
+from toybed.errors import ToybedError
+from toybed.objectives.batch import Batch
+from toybed.objectives.objective import Objective
+from toybed.objectives.returns import gae_returns, value_loss
+from toybed.streams import Streams
+
+VALUE_CLIP = 0.5  # verl's
+CRITIC_OUTPUTS = 4  # of which the first is the value: a single column is multiplied by a kernel that rounds with S
+
+
+class Companions:
+    """Makes those optional fields of a batch that an objective asks for.
+
+    Args:
+        env: the world.
+        objective: what is optimised; only what it needs is made.
+        config: the critic learns at the policy's rate.
+        seeds: the runs' root seeds; a critic has a stream of its own.
+        reference: the frozen policies that a KL is taken to.
+
+    Raises:
+        ToybedError: a reference is needed and not given.
+
+    Attributes:
+        log_z: the learned log-partition of every prompt, ``[S, n_prompts]``, or None; trained with the policy.
+    """
+
+    def __init__(
+        self, env: TokenEnv, objective: Objective, config: Learning, seeds: Sequence[int], reference: Policy | None
+    ) -> None:
+        needs = objective.needs
+        if "log_prob_ref" in needs and reference is None:
+            raise ToybedError(f"{objective.name} needs a reference policy: pass reference=...")
+        self._env, self._needs, self._reference = env, needs, reference
+        self.log_z: Tensor | None = None
+        if "log_z" in needs:
+            self.log_z = torch.zeros(len(seeds), env.n_prompts, device=env.device, requires_grad=True)
+        self._critic: MLPPolicy | None = None
+        if "value" in needs:
+            self._critic = MLPPolicy(env, Streams("critic", seeds, env.device), outputs=CRITIC_OUTPUTS)
+            self._critic_optimizer = StackedAdam(self._critic, config.learning_rate, config.max_grad_norm)
+            stage = objective.advantage
+            bound = stage.keywords if isinstance(stage, partial) else {}
+            self._discounts = {name: bound.get(name, 1.0) for name in ("gamma", "lam")}
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """What is trained together with the policy, each ``[S, ...]``."""
+        return () if self.log_z is None else (self.log_z,)
+
+    @torch.no_grad()
+    def complete(self, batch: Batch, sample: Rollout) -> Batch:
+        """The batch with the fields that the objective needs; they hold still while its steps are taken."""
+        if "log_prob_ref" in self._needs and self._reference is not None:
+            log_probs = self._reference.log_probs(sample.observation, sample.legal)
+            batch = replace(batch, log_prob_ref=choose(log_probs, sample.token))
+        if "planning" in self._needs:
+            planning = torch.tensor([kind == "planning" for kind in self._env.kinds], device=self._env.device)
+            batch = replace(batch, planning=planning.expand_as(batch.mask))
+        if self._critic is not None:
+            batch = replace(batch, value=self._values(sample.observation))
+        if self.log_z is not None:
+            batch = replace(batch, log_z=self.log_z.gather(1, sample.prompt))
+        return batch
+
+    def live(self, batch: Batch, prompt: Tensor) -> Batch:
+        """The mini-batch with a log-partition that carries a gradient; ``prompt [S, b]``."""
+        return batch if self.log_z is None else replace(batch, log_z=self.log_z.gather(1, prompt))
+
+    def step(self, batch: Batch, observation: Tensor) -> None:
+        """One step of the critic on a mini-batch; ``observation [S, b, G, T, F]``."""
+        if self._critic is None:
+            return
+        value = self._values(observation)
+        returns = gae_returns(batch, **self._discounts)
+        old = batch.require("value", "the critic")
+        self._critic_optimizer.step(value_loss(value, old, returns, batch.mask, clip=VALUE_CLIP))
+
+    def _values(self, observation: Tensor) -> Tensor:
+        assert self._critic is not None
+        return self._critic(observation.flatten(1, -2))[..., 0].view(observation.shape[:-1])
