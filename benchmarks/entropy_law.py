@@ -264,7 +264,7 @@ def figure(records: Mapping[str, Records]) -> Figure:
                 span = np.linspace(0, h.max(), 100)
                 law.plot(span, fitted.predict(span), "--", color="#555555", linewidth=1.2, zorder=0)
                 law.annotate(
-                    f"GRPO: R = {fitted.b:.2f} - {fitted.a:.2f} exp(H)\nR² {fitted.r2:.3f}",
+                    f"dashed, to GRPO's mean:\nR = {fitted.b:.2f} - {fitted.a:.2f} exp(H)",
                     (0.03, 0.3),
                     xycoords="axes fraction",
                     fontsize=8,

@@ -34,6 +34,7 @@ from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.supervised import fine_tune
 from toybed.envs import make
 from toybed.objectives import catalogue
+from toybed.objectives.batch import Batch
 from toybed.runner import STACK_RESPONSES
 from toybed.streams import Streams
 
@@ -48,6 +49,8 @@ class Speed:
     """Rollout batches timed in a round, after one that is not."""
     rounds: int = 3
     """Interleaved rounds; medians are compared."""
+    objectives: bool = False
+    """Instead: the time of one loss and gradient of every objective of the catalogue, as a multiple of GRPO's."""
     json: bool = False
     """Print one JSON object."""
 
@@ -182,10 +185,54 @@ def measure(config: Speed) -> dict[str, dict[str, float]]:
     }
 
 
+def measure_objectives(rounds: int) -> dict[str, float]:
+    """Milliseconds of one loss and gradient with respect to log-probabilities, S=32, B=16, G=16, T=8; medians."""
+    random = torch.Generator().manual_seed(0)
+    shape = (32, 16, 16, 8)
+
+    def draw(*sizes: int) -> Tensor:
+        return torch.rand(*sizes, generator=random)
+
+    distribution = torch.log_softmax(2 * draw(*shape, 16), -1)
+    old, log_prob = distribution[..., 0], distribution[..., 0] + 0.2 * (draw(*shape) - 0.5)
+    batch = Batch(
+        log_prob_old=old,
+        mask=torch.ones(shape, dtype=torch.bool),
+        reward=(draw(*shape[:3]) < 0.4).float(),
+        log_prob_ref=old - 0.1 * draw(*shape),
+        entropy_old=2 * draw(*shape),
+        planning=draw(*shape) < 0.3,
+        source=(3 * draw(*shape[:3])).long(),
+        value=draw(*shape),
+        log_z=draw(*shape[:2]),
+    )
+    entropy, draws = 2 * draw(*shape), Streams("objective", range(shape[0]))
+    seconds: dict[str, list[float]] = {name: [] for name in catalogue.names()}
+    for _ in range(rounds + 1):
+        for name in seconds:
+            objective = catalogue.get(name)
+            leaf = log_prob.clone().requires_grad_()
+            started = time.perf_counter()
+            loss = objective.loss(leaf, batch, entropy=entropy, log_probs=distribution, generator=draws)
+            torch.autograd.grad(loss.value.sum(), leaf, allow_unused=True)
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times[1:]) * 1e3 for name, times in seconds.items()}
+
+
 def main() -> None:
     """Measure and print."""
     config = tyro.cli(Speed)
     torch.set_num_threads(1)
+    if config.objectives:
+        table = measure_objectives(5 * config.rounds)
+        grpo = table["grpo"]
+        if config.json:
+            print(json.dumps({"ms": table, "of grpo": {name: ms / grpo for name, ms in table.items()}}))
+            return
+        print(f"{'one loss and gradient':28}{'ms':>8}{'of grpo':>9}")
+        for name, ms in sorted(table.items(), key=lambda item: item[1]):
+            print(f"{name:28}{ms:8.2f}{ms / grpo:9.2f}")
+        return
     result = measure(config)
     plain = result["plain loop"]["ms"]
     for way in result.values():

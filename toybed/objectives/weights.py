@@ -68,7 +68,7 @@ def drop_covariant(
     """
     covariance = token_covariance(log_prob, advantage, batch.mask)
     if cov_scale == "quantile":
-        low, high = (_quantile(covariance, batch.mask, q) for q in (cov_low, cov_high))
+        low, high = _quantiles(covariance, batch.mask, cov_low, cov_high)
         # The largest value is inside: a quantile of 1 means "no upper bound".
         inside = (covariance > low) & (covariance <= high)
     else:
@@ -125,18 +125,25 @@ def token_product(mask: Tensor, share: Scalar) -> Tensor:
 
 
 def top_tokens(value: Tensor, count: Tensor) -> Tensor:
-    """Mask of the ``count [..., 1, 1, 1]`` largest values of each run's mini-batch ``[..., B, G, T]``."""
-    flat = value.flatten(-3)
-    # Stable, so that ties go to the earlier token on every machine.
-    order = flat.argsort(dim=-1, descending=True, stable=True)
-    chosen = torch.arange(flat.shape[-1], device=value.device) < count.flatten(-3)
-    return torch.zeros_like(flat, dtype=torch.bool).scatter(-1, order, chosen.expand_as(flat)).view_as(value)
+    """Mask of the ``count [..., 1, 1, 1]`` largest values of each run's mini-batch ``[..., B, G, T]``.
+
+    Ties go to the earlier token, on every machine; fewer than one token selects none.
+    """
+    flat, wanted = value.flatten(-3), count.flatten(-3).long()
+    last = (wanted - 1).clamp(min=0, max=flat.shape[-1] - 1)
+    border = flat.sort(dim=-1, descending=True).values.gather(-1, last.expand(*flat.shape[:-1], 1))
+    higher, equal = flat > border, flat == border
+    room = wanted - higher.sum(-1, keepdim=True)
+    return (higher & (wanted > 0) | equal & (equal.cumsum(-1) <= room)).view_as(value)
 
 
-def _quantile(value: Tensor, mask: Tensor, q: Scalar) -> Tensor:
-    """The q-quantile ``[..., 1, 1, 1]`` (lower value, no interpolation) of each run's tokens."""
+def _quantiles(value: Tensor, mask: Tensor, *shares: Scalar) -> list[Tensor]:
+    """Quantiles ``[..., 1, 1, 1]`` (lower value, no interpolation) of each run's tokens, by one sort."""
     ordered = torch.where(mask, value, torch.inf).flatten(-3).sort(dim=-1).values
     last = mask.sum((-3, -2, -1), keepdim=True).flatten(-3) - 1
-    share = q.flatten(-3) if isinstance(q, Tensor) else q
-    index = (last * share).long().clamp(min=0)
-    return ordered.gather(-1, index)[..., None, None]
+
+    def at(share: Scalar) -> Tensor:
+        index = last * (share.flatten(-3) if isinstance(share, Tensor) else share)
+        return ordered.gather(-1, index.long().clamp(min=0))[..., None, None]
+
+    return [at(share) for share in shares]
