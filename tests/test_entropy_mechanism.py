@@ -150,7 +150,7 @@ def test_a_base_that_prefers_wrong_answers_starts_below_zero() -> None:
 
 
 def test_the_average_is_the_one_of_adam() -> None:
-    """By hand: m = 0.1 * 1 = 0.1, over 0.1; m = 0.09 + 0.1 * 3 = 0.39, over 0.19; m = 0.351 + 0.2 = 0.551, over .271."""
+    """By hand: m = 0.1 * 1, over 0.1; m = 0.09 + 0.1 * 3 = 0.39, over 0.19; m = 0.351 + 0.2 = 0.551, over 0.271."""
     got = mechanism.remembered(np.array([1.0, 3.0, 2.0]), 0.9)
     np.testing.assert_allclose(got, [1.0, 0.39 / 0.19, 0.551 / 0.271])
 
