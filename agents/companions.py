@@ -47,6 +47,11 @@ class Companions:
         needs = objective.needs
         if "log_prob_ref" in needs and reference is None:
             raise ToybedError(f"{objective.name} needs a reference policy: pass reference=...")
+        if "planning" in needs and "planning" not in env.kinds:
+            raise ToybedError(
+                f"{objective.name} needs planning tokens, and {type(env).__name__} names none: without them it would "
+                "silently be another objective"
+            )
         self._env, self._needs, self._reference = env, needs, reference
         self.log_z: Tensor | None = None
         if "log_z" in needs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from toybed.agents.config import Setting
+from toybed.agents.config import Learning, Setting, Spec
 from toybed.agents.policies import Policy, flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.supervised import fine_tune
 from toybed.envs import make
 from toybed.envs.core import MAX_ENUMERATED, TokenEnv
-from toybed.errors import ToybedError
+from toybed.errors import ToybedError, unknown
 from toybed.measures.diversity import coverage, pass_at_k_exact
 from toybed.objectives import catalogue
 from toybed.objectives.objective import Objective
@@ -105,7 +105,9 @@ def train_runs(
         fresh = learner.diverged.cpu().numpy() & (diverged_at < 0)
         diverged_at[fresh] = update
         if update % setting.learning.measure_every == 0 or update == setting.learning.updates:
-            meter.measure(update, sampled)
+            # A last step can leave parameters that no later loss gets to see.
+            lost = ~meter.measure(update, sampled) & (diverged_at < 0)
+            diverged_at[lost] = update
         if report is not None:
             report(update, _mean(sampled["reward"]), _mean(sampled["entropy"]))
     if setting.learning.updates:
@@ -122,8 +124,12 @@ class _Meter:
         self._splits = {split: torch.isin(everything, env.prompts(split)) for split in ("train", "test")}
         self._points: dict[str, list[tuple[int, NDArray[np.float64]]]] = {}
 
-    def measure(self, update: int, sampled: dict[str, Tensor]) -> None:
-        """Exact reward, entropy (nats per token) and pass@k on both splits, and what the last batch showed."""
+    def measure(self, update: int, sampled: dict[str, Tensor]) -> NDArray[np.bool_]:
+        """Exact reward, entropy (nats per token) and pass@k on both splits, and what the last batch showed.
+
+        Returns:
+            Which runs still have a finite policy, bool ``[S]``.
+        """
         exact = self._env.evaluate(self._policy.table(self._env))
         for split, chosen in self._splits.items():
             success = exact.reward[:, chosen].double()
@@ -134,6 +140,8 @@ class _Meter:
             self._add(f"lost_{split}", update, (success < LOST_BELOW).double().mean(1))
         for name, value in sampled.items():
             self._add(f"sampled_{name}", update, value.double())
+        finite: NDArray[np.bool_] = torch.isfinite(exact.reward).all(1).cpu().numpy()
+        return finite
 
     def measure_coverage(self, update: int) -> None:
         """Expected share of a test prompt's distinct solutions among k samples: by enumeration, so not often.
@@ -172,8 +180,10 @@ class _Meter:
         self._points.setdefault(name, []).append((update, value.cpu().numpy()))
 
 
-def train(objective: str | Objective = "grpo", *, seeds: int | Sequence[int] = 4, **changes: Any) -> list[RunResult]:
-    """Train in this process and return the curves: the short way, without a store.
+def train(
+    objective: str | Objective = "grpo", *, seeds: int | Sequence[int] = 4, device: str = "cpu", **changes: Any
+) -> list[RunResult]:
+    """Train in this process, on one thread, and return the curves: the short way, without a store.
 
     >>> results = train("grpo", seeds=2, updates=2)
     >>> sorted(results[0].curves)[:2]
@@ -182,20 +192,30 @@ def train(objective: str | Objective = "grpo", *, seeds: int | Sequence[int] = 4
     Args:
         objective: a name of the catalogue, or an :class:`~toybed.objectives.objective.Objective` of your own.
         seeds: how many, or which.
+        device: "cpu" or "cuda".
         **changes: fields of :class:`~toybed.agents.config.Setting` (``world``, ``policy``, ``supervised``) or of
             :class:`~toybed.agents.config.Learning` (``updates``, ``group``, ...).
 
     Raises:
         ToybedError: a name is unknown or a value not allowed.
     """
-    torch.set_num_threads(1)
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not chosen:
         raise ToybedError(f"seeds is {seeds}; allowed: at least 1")
-    own = {name: changes.pop(name) for name in ("world", "policy", "supervised") if name in changes}
-    setting = Setting(**own).with_learning(**changes)
+    own: dict[str, Any] = {name: changes.pop(name) for name in ("world", "policy", "supervised") if name in changes}
+    allowed = [field.name for field in fields(Learning)]
+    for name in changes:
+        if name not in allowed:
+            raise unknown("argument of train", name, [*allowed, "world", "policy", "supervised", "device", "seeds"])
+    named: dict[str, Any] = {name: Spec(value) if isinstance(value, str) else value for name, value in own.items()}
+    setting = Setting(**named).with_learning(**changes)
     build = objective if isinstance(objective, Objective) else catalogue.get(objective)
-    return train_runs(setting, chosen, train_bases(setting, chosen), objective=build)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on more, a run in a stack is not bitwise the run alone
+    try:
+        return train_runs(setting, chosen, train_bases(setting, chosen, device), device=device, objective=build)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _mean(value: Tensor) -> float:

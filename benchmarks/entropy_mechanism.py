@@ -27,7 +27,7 @@ Measure
 Rule of judgement
     Written before the first run of this file. The exact parts: a correlation above 0.99 in each of the worlds (the
     design notes' threshold at a small step). The sampled parts: published is that the curves match by eye, so the
-    mean correlation over seeds has to be above 0, by its 95 % bootstrap interval. "Always positive": in more than 95 %
+    mean correlation over seeds has to be above 0, by its 95 % interval. "Always positive": in more than 95 %
     of the updates, which leaves one in twenty to the noise of batches that are a sixteenth of the paper's.
     The claim as a whole: refuted if one of its five parts is, supported if all are, else undecided. What is said of
     objectives, staleness, trend, table against network and the sign is judged beside it and does not decide it.
@@ -45,9 +45,8 @@ from numpy.typing import NDArray
 
 from toybed import plotting
 from toybed.agents.config import Setting, Spec, Supervised
-from toybed.seeding import named_generator
-from toybed.stats import Interval, bootstrap
-from toybed.study import Outcome, Records, Study, Verdict, above, all_of, register
+from toybed.stats import Interval, mean_interval, mean_of_found
+from toybed.study import WIDER_INTERVALS, Outcome, Records, Study, Verdict, above, all_of, register
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +79,7 @@ CLAIM = (
 )
 RULE = "refuted if one of the five parts of the claim is refuted, supported if all are supported, else undecided"
 
-AMENDMENTS: tuple[str, ...] = ()
+AMENDMENTS = (WIDER_INTERVALS,)
 
 Curve = NDArray[np.float64]
 
@@ -213,8 +212,8 @@ def _theorem(*, natural: bool) -> Verdict:
 
 def _predicts(records: Mapping[str, Records], where: str) -> Verdict:
     arm = f"{where}_grpo_1"
-    interval = _interval(correlations(records[arm]), f"predicts {arm}")
-    remembered = _mean(correlations(records[arm], steps=1))
+    interval = mean_interval(correlations(records[arm]))
+    remembered = mean_of_found(correlations(records[arm], steps=1))
     return _verdict(
         f"On sampled batches of a {where}, the covariance predicts the entropy change of each update of GRPO.",
         interval,
@@ -227,9 +226,11 @@ def _predicts(records: Mapping[str, Records], where: str) -> Verdict:
 
 
 def _stays_positive(records: Mapping[str, Records]) -> Verdict:
-    interval = _interval(positive_share(records["network_grpo_1"]), "positive")
-    others = ", ".join(f"{ARMS[arm][0]} {_number(_mean(positive_share(records[f'network_{arm}'])))}" for arm in OTHERS)
-    mean = _mean(_per_run(records["network_grpo_1"], lambda cov, _: float(cov.mean())))
+    interval = mean_interval(positive_share(records["network_grpo_1"]))
+    others = ", ".join(
+        f"{ARMS[arm][0]} {_number(mean_of_found(positive_share(records[f'network_{arm}'])))}" for arm in OTHERS
+    )
+    mean = mean_of_found(_per_run(records["network_grpo_1"], lambda cov, _: float(cov.mean())))
     return _verdict(
         "In a network from a trained base the covariance stays positive under GRPO.",
         interval,
@@ -242,7 +243,7 @@ def _stays_positive(records: Mapping[str, Records]) -> Verdict:
 
 def _others(records: Mapping[str, Records], where: str) -> Verdict:
     found = {arm: correlations(records[f"{where}_{arm}"]) for arm in OTHERS}
-    intervals = {arm: _interval(values, f"predicts {where} {arm}") for arm, values in found.items()}
+    intervals = {arm: mean_interval(values) for arm, values in found.items()}
     worst = min(intervals, key=lambda arm: np.nan_to_num(intervals[arm].estimate, nan=-2.0))
     listed = ", ".join(f"{ARMS[arm][0]} {_number(interval.estimate)}" for arm, interval in intervals.items())
     return _verdict(
@@ -256,8 +257,8 @@ def _others(records: Mapping[str, Records], where: str) -> Verdict:
 
 def _beyond_trend(records: Mapping[str, Records]) -> Verdict:
     arm = records["network_grpo_1"]
-    interval = _interval(_per_run(arm, lambda cov, dh: correlation(*map(without_trend, (-cov, dh)))), "trend")
-    averaged = _mean(
+    interval = mean_interval(_per_run(arm, lambda cov, dh: correlation(*map(without_trend, (-cov, dh)))))
+    averaged = mean_of_found(
         _per_run(arm, lambda cov, dh: correlation(without_trend(-remembered(cov, MEMORY)), without_trend(dh)))
     )
     return _verdict(
@@ -271,7 +272,7 @@ def _beyond_trend(records: Mapping[str, Records]) -> Verdict:
 
 def _weaker(records: Mapping[str, Records], strong: str, weak: str, claim: str) -> Verdict:
     gap = correlations(records[strong]) - correlations(records[weak])
-    interval = _interval(gap, f"weaker {weak}")
+    interval = mean_interval(gap)
     return _verdict(
         claim,
         interval,
@@ -284,8 +285,8 @@ def _weaker(records: Mapping[str, Records], strong: str, weak: str, claim: str) 
 def _sign_of_the_base(records: Mapping[str, Records]) -> Verdict:
     """The bandit's right answers have ranks 4 to 6: log p is -2.8 on them and -2.4 on average, so Cov < 0 at first."""
     arm = records["table_grpo_1"]
-    interval = _interval(_per_run(arm, lambda cov, _: -float(cov[:FIRST].mean())), "sign")
-    change = _mean(_per_run(arm, lambda _, dh: float(dh[:FIRST].sum())))
+    interval = mean_interval(_per_run(arm, lambda cov, _: -float(cov[:FIRST].mean())))
+    change = mean_of_found(_per_run(arm, lambda _, dh: float(dh[:FIRST].sum())))
     return _verdict(
         "The sign is the base's: where it prefers wrong answers (the table) the covariance starts below 0.",
         interval,
@@ -338,18 +339,6 @@ def _per_run(records: Records, measure: Callable[[Curve, Curve], float]) -> NDAr
     """A measure of covariance and entropy change at each update, ``[n]``; NaN for a run that diverged."""
     pairs = zip(records["sampled_covariance"], np.diff(records["entropy_train"], axis=1), records.sound, strict=True)
     return np.array([measure(cov, change) if sound else np.nan for cov, change, sound in pairs])
-
-
-def _interval(values: NDArray[np.float64], name: str) -> Interval:
-    if not np.isfinite(values).any():
-        return Interval(np.nan, np.nan, np.nan, 0)
-    return bootstrap(values, named_generator(0, f"entropy_mechanism {name}"))
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    """Mean over the runs that have a value; NaN, quietly, where none has."""
-    found = values[np.isfinite(values)]
-    return float(found.mean()) if len(found) else float("nan")
 
 
 def _verdict(claim: str, interval: Interval, outcome: Outcome, rule: str, sentence: str) -> Verdict:
@@ -419,8 +408,8 @@ def _draw_correlations(axes: Axes, records: Mapping[str, Records]) -> None:
     rows = {arm: -float(i) for i, arm in enumerate(ARMS)}
     for where, colour, shift in (("table", plotting.COLOURS[1], 0.14), ("network", plotting.COLOURS[2], -0.14)):
         for arm, y in rows.items():
-            interval = _interval(correlations(records[f"{where}_{arm}"]), f"figure {where} {arm}")
-            averaged = _mean(correlations(records[f"{where}_{arm}"], steps=ARMS[arm][2]))
+            interval = mean_interval(correlations(records[f"{where}_{arm}"]))
+            averaged = mean_of_found(correlations(records[f"{where}_{arm}"], steps=ARMS[arm][2]))
             axes.plot([interval.low, interval.high], [y + shift] * 2, color=colour, linewidth=1.6)
             axes.plot(interval.estimate, y + shift, "o", color=colour, markersize=5)
             axes.plot(averaged, y + shift, "o", color=colour, markersize=5, markerfacecolor="white")

@@ -22,7 +22,7 @@ Measure
     seed, over the measured updates. Sums in another order round differently, and learning makes the rounding grow; so
     the runs are short.
 Rule of judgement
-    Written before the first run of this file. The same: the 95 % bootstrap interval of the mean over seeds lies below
+    Written before the first run of this file. The same: the 95 % interval of the mean over seeds lies below
     1e-3 nats; different: above it. (Entropy falls by some 0.1 nats in the fresh runs, so that is a hundredth of what
     happens; rounding begins at 1e-7.) An arm's part is supported if it does what theory says of it, refuted if it does
     the opposite. The claim as a whole: refuted if one arm's part is refuted, supported if all are, else undecided. That
@@ -40,9 +40,8 @@ from numpy.typing import NDArray
 
 from toybed import plotting
 from toybed.agents.config import Setting, Spec
-from toybed.seeding import named_generator
-from toybed.stats import Interval, bootstrap
-from toybed.study import Outcome, Records, Study, Verdict, above, all_of, register
+from toybed.stats import mean_interval, mean_of_found
+from toybed.study import WIDER_INTERVALS, Outcome, Records, Study, Verdict, above, all_of, register
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,6 +92,7 @@ AMENDMENTS = (
     "The quick size had 4 updates. Differences grow with updates, and in 4 RLOO's had not reached the bound, which "
     'made the quick answer "refuted" where the standard one was "supported". It has 8 now (RLOO is "undecided" there). '
     "Bound, rule and the standard size are as they were.",
+    WIDER_INTERVALS,
 )
 
 
@@ -145,8 +145,8 @@ def _headline(parts: Mapping[str, Verdict], records: Mapping[str, Records]) -> s
 
 def _arm(records: Mapping[str, Records], arm: str) -> Verdict:
     name = ARMS[arm][0]
-    interval = _interval(differences(records, arm), arm)
-    stale = _mean(differences(records, f"{arm}_stale"))
+    interval = mean_interval(differences(records, arm))
+    stale = mean_of_found(differences(records, f"{arm}_stale"))
     differs = above(interval, SAME_WITHIN)
     if arm in OTHER:
         claim, outcome = f"{name} is not GRPO, even at ratio 1.", differs
@@ -169,8 +169,8 @@ def _stale_parts(records: Mapping[str, Records]) -> Verdict:
     found = np.stack([differences(records, f"{arm}_stale") for arm in SAME])  # [arms, n]
     sound = np.isfinite(found).all(0)
     share = np.where(sound, (found > SAME_WITHIN).mean(0), np.nan)
-    interval = _interval(share, "stale")
-    stays = [SAME[arm][0] for arm, values in zip(SAME, found, strict=True) if _mean(values) < SAME_WITHIN]
+    interval = mean_interval(share)
+    stays = [SAME[arm][0] for arm, values in zip(SAME, found, strict=True) if mean_of_found(values) < SAME_WITHIN]
     return Verdict(
         f"With {STALE_STEPS} steps on a batch most of those that are GRPO at ratio 1 leave it.",
         above(interval, 0.5),
@@ -190,18 +190,6 @@ def differences(records: Mapping[str, Records], arm: str) -> NDArray[np.float64]
     found, grpo = records[arm], records["grpo_stale" if arm.endswith("_stale") else "grpo"]
     largest = np.abs(found["entropy_train"] - grpo["entropy_train"]).max(1)
     return np.where(found.sound & grpo.sound, largest, np.nan)
-
-
-def _interval(values: NDArray[np.float64], name: str) -> Interval:
-    if not np.isfinite(values).any():
-        return Interval(np.nan, np.nan, np.nan, 0)
-    return bootstrap(values, named_generator(0, f"same_at_ratio_one {name}"))
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    """Mean over the runs that have a value; NaN, quietly, where none has."""
-    found = values[np.isfinite(values)]
-    return float(found.mean()) if len(found) else float("nan")
 
 
 def _number(value: float) -> str:

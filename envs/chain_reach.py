@@ -41,11 +41,12 @@ class ChainReach(TokenEnv):
     Termination:
         After L operations, always.
     Knobs:
-        ``modulus`` m (prime; 13 to 97), ``operations`` V (4 to 16), ``length`` L (3 to 6), ``train_share`` of prompts
-        in the train split (a smaller share is a larger gap to generalise over), ``table_seed``.
+        ``modulus`` m (a prime; 13 to 97 are sensible), ``operations`` V (sensible: 4 to 16), ``length`` L (3 to 6),
+        ``train_share`` of prompts in the train split (a smaller one leaves a larger gap to generalise over),
+        ``table_seed``.
     Optimum and random baseline:
-        1 where every prompt has a solution (``V^L / m`` on average: 132 by default), and exactly ``1/m``: operations
-        are bijections, so a uniform chain ends uniformly.
+        1 where every prompt has a solution (``V^L / m`` on average: 132 by default), and exactly ``1/m`` over all
+        prompts: for each start the chances of the m goals add up to 1. A single prompt, or a split, differs a little.
     What it stands for in LLM training:
         A verifiable reasoning task with an exact count of distinct right answers: pass@1, pass@k, coverage, reward
         and entropy are all known without sampling noise.

@@ -85,3 +85,33 @@ def test_mutants_are_listed_with_what_kills_them(capsys, monkeypatch):
     assert all(entry["killed by"] for entry in listed)
     main(["mutants"])
     assert "0/0" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("homework")
+def test_a_loss_that_is_turned_round_is_called_a_negative(capsys, tmp_path):
+    (tmp_path / "turned_round.py").write_text(
+        "def loss(log_prob, log_prob_old, advantage, mask):\n"
+        "    return (log_prob * advantage * mask).sum() / mask.sum()\n"
+    )
+    assert main(["check", "turned_round:loss", "--examples", "10"]) == 1
+    said = capsys.readouterr().out
+    assert "it is the negative of gpg" in said
+    assert "coincides" not in said
+
+
+@pytest.mark.usefixtures("homework")
+def test_what_cannot_be_compared_keeps_what_the_laws_found(capsys, tmp_path):
+    (tmp_path / "two_arguments.py").write_text("def loss(log_prob, mask):\n    return log_prob.sum()\n")
+    assert main(["check", "two_arguments:loss", "--examples", "5"]) == 1
+    said = capsys.readouterr().out
+    assert "raises TypeError" in said
+    assert "could not be compared" in said
+
+
+@pytest.mark.usefixtures("homework")
+def test_a_module_that_cannot_be_imported_is_one_line(capsys, tmp_path):
+    (tmp_path / "half_written.py").write_text("def loss(:\n")
+    assert main(["check", "half_written:loss"]) == 2
+    assert "module 'half_written' cannot be imported: SyntaxError" in capsys.readouterr().err
+    assert main(["check", "homework_losses:kl_cov", "--examples", "0"]) == 2
+    assert "examples is 0; allowed: at least 1" in capsys.readouterr().err

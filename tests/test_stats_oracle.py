@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, t
 
 from toybed.errors import ToybedError
-from toybed.stats import Interval, bootstrap, iqm, mean, paired_difference, probability_of_improvement
+from toybed.stats import Interval, bootstrap, iqm, mean, mean_interval, paired_difference, probability_of_improvement
 
 values = st.lists(st.integers(-100, 100), min_size=1, max_size=25)
 
@@ -224,3 +224,30 @@ def test_probability_of_improvement_without_runs() -> None:
         with pytest.raises(ToybedError, match=r"^probability_of_improvement: a sample is empty$"):
             probability_of_improvement(x, y)
     assert math.isnan(probability_of_improvement([math.nan, 1.0], [0.0])), "a diverged run is no win and no loss"
+
+
+def test_the_t_interval_is_the_textbooks():
+    """n = 4, values 1 2 3 6: mean 3, s^2 = 14/3, s/sqrt(4) = 1.0801; t(.975, 3) = 3.1824, half-width 3.4374."""
+    interval = mean_interval([1.0, 2.0, 3.0, 6.0, np.nan])
+    assert interval.estimate == 3.0
+    assert interval.high - 3.0 == pytest.approx(3.4374, abs=1e-4)
+    assert 3.0 - interval.low == pytest.approx(3.4374, abs=1e-4)
+    assert interval.n == 4
+    assert mean_interval([2.0]) == (2.0, 2.0, 2.0, 1)
+    none = mean_interval([np.nan])
+    assert none.n == 0
+    assert np.isnan(none.estimate)
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_the_t_interval_keeps_its_promise_for_few_runs(n):
+    """On normal data coverage is exactly 95 %: of 2000 intervals 1900 cover, with a deviation of sqrt(95) = 9.7.
+
+    Outside five deviations, 1851 to 1949, lies 6e-7. (The percentile bootstrap covers some 1520 with three runs.)
+    """
+    random = np.random.default_rng(n)
+    hits = 0
+    for _ in range(2000):
+        interval = mean_interval(random.normal(size=n))
+        hits += interval.low <= 0 <= interval.high
+    assert 1851 <= hits <= 1949

@@ -112,7 +112,10 @@ def test_a_newer_verdict_takes_the_place_of_an_older(tmp_path: Path) -> None:
         store.set_verdict("law", "quick", {"outcome": "undecided"})
         store.set_verdict("a first", "quick", {"outcome": "supported"})
         outcomes = [verdict["outcome"] for verdict in store.verdicts()]
-    assert outcomes == ["supported", "supported", "undecided"]  # by question, then by size
+        assert outcomes == ["supported", "supported", "undecided"]  # by question, then by size
+        # Other seeds are another answer: asking until one suits loses nobody's first answer.
+        store.set_verdict("law", "full", {"outcome": "refuted", "seeds": 1})
+        assert len(store.verdicts()) == 4
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:

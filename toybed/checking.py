@@ -33,6 +33,8 @@ def load(target: str) -> Any:
         found = import_module(module)
     except ModuleNotFoundError as error:
         raise ToybedError(f"no module {error.name!r} in this folder or environment") from error
+    except Exception as error:  # whatever a user's module does when it is imported
+        raise ToybedError(f"module {module!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(found, name):
         raise ToybedError(f"module {module!r} has no {name!r}")
     return getattr(found, name)
@@ -47,15 +49,20 @@ def _testing() -> Any:
 
 def print_check(target: str, *, examples: int, as_json: bool) -> int:
     """Print what the laws say about an objective; 1 if one is broken, else 0."""
+    if examples < 1:
+        raise ToybedError(f"examples is {examples}; allowed: at least 1")
     testing = _testing()
     subject = testing.subject_of(load(target), target)
     findings = testing.findings(subject, examples)
-    near = testing.likenesses(subject)
+    try:
+        near = testing.likenesses(subject)
+    except Exception:  # a loss that cannot be differentiated is like no other; the laws have said why
+        near = []
     same = [likeness for likeness in near if likeness.distance < SAME]
     failed = [finding for finding in findings if not finding.holds]
     if as_json:
         laws = [{"law": f.law.name, "holds": f.holds, "message": f.message} for f in findings]
-        print(json.dumps({"target": target, "laws": laws, "same as": [likeness.name for likeness in same]}))
+        print(json.dumps({"target": target, "laws": laws, "same as": {x.name: x.scale for x in same}}))
         return int(bool(failed))
     console = Console(highlight=False)
     for finding in findings:
@@ -70,11 +77,18 @@ def print_check(target: str, *, examples: int, as_json: bool) -> int:
             )
         console.print(Text(f"smallest counterexample:\n{finding.case}"), soft_wrap=True)
     console.print()
+    if subject.function is not None and near:
+        console.print("[dim]compared with the advantage that it is given; what makes one is not looked at[/dim]")
     for likeness in same:
         factor = "" if abs(likeness.scale - 1) < SAME else f", times {likeness.scale:.4g}"
-        console.print(f"coincides with [bold]{likeness.name}[/bold]{factor}")
-    if not same:
-        console.print("coincides with no known objective; the nearest, by the distance of gradients on stale batches:")
+        word = "coincides with" if likeness.scale > 0 else "[red]is the negative of[/red]"
+        console.print(f"it {word} [bold]{likeness.name}[/bold]{factor}")
+    if not near:
+        console.print("it could not be compared with known objectives: its gradient cannot be taken")
+    elif not same:
+        console.print(
+            "it coincides with no known objective; the nearest, by the distance of gradients on stale batches:"
+        )
         for likeness in near[:NEAREST]:
             console.print(Text(f"  {likeness.name} ({likeness.distance:.0%}): {likeness.difference}"), soft_wrap=True)
     return int(bool(failed))

@@ -225,7 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"toybed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("toybed: stopped; what is finished is kept, and the same command continues from there", file=sys.stderr)
+        kept = "; what is finished is kept, and the same command continues from there" if type(command) is Run else ""
+        print(f"toybed: stopped{kept}", file=sys.stderr)
         return 130
 
 

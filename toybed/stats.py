@@ -93,6 +93,33 @@ def bootstrap(
     return Interval(float(statistic(matrix.reshape(-1), 0)), float(low), float(high), n)
 
 
+def mean_of_found(values: ArrayLike) -> float:
+    """The mean over the runs that have a value; NaN, quietly, where none has."""
+    data = np.asarray(values, dtype=float)
+    data = data[np.isfinite(data)]
+    return float(data.mean()) if len(data) else float("nan")
+
+
+def mean_interval(values: ArrayLike) -> Interval:
+    """The mean over runs with Student's t interval, which keeps its 95 % for few runs.
+
+    A percentile bootstrap of 6 runs covers about 85 %, of 3 about 76 %; verdicts are taken at such sizes. Runs without
+    a value (NaN) are left out; where none is left everything is NaN and n is 0. One run has an interval without width:
+    it decides nothing by itself.
+
+    Args:
+        values: one number for each run, ``[n]``; differences, where runs are paired.
+    """
+    from scipy.special import stdtrit  # slow to import, and the command line imports this module to list questions
+
+    data = np.asarray(values, dtype=float)
+    data = data[np.isfinite(data)]
+    n = len(data)
+    center = mean_of_found(data)
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * data.std(ddof=1) / n**0.5) if n > 1 else 0.0
+    return Interval(center, center - half, center + half, n)
+
+
 def paired_difference(
     treatment: ArrayLike, control: ArrayLike, random: np.random.Generator, statistic: Callable[..., Array] = mean
 ) -> Interval:

@@ -33,7 +33,10 @@ CREATE TABLE curves (
   run TEXT NOT NULL REFERENCES runs (id), name TEXT NOT NULL, steps BLOB NOT NULL, "values" BLOB NOT NULL,
   PRIMARY KEY (run, name)
 );
-CREATE TABLE verdicts (study TEXT NOT NULL, size TEXT NOT NULL, verdict TEXT NOT NULL, PRIMARY KEY (study, size));
+CREATE TABLE verdicts (
+  study TEXT NOT NULL, size TEXT NOT NULL, seeds INTEGER NOT NULL, device TEXT NOT NULL, verdict TEXT NOT NULL,
+  PRIMARY KEY (study, size, seeds, device)
+);
 """
 
 
@@ -161,14 +164,19 @@ class Store:
 
     # -- verdicts --------------------------------------------------------------------------------------------------
     def set_verdict(self, study: str, size: str, verdict: Mapping[str, Any]) -> None:
-        """Keep the verdict of a question at a size; a newer one takes the place of an older."""
+        """Keep the verdict of a question at a size; the same asked again takes its place.
+
+        Other ``seeds`` or another ``device`` in the verdict are another answer, kept beside it: nobody's first answer
+        is lost by asking until one suits.
+        """
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", (study, size, _json(verdict)))
+            values = (study, size, verdict.get("seeds", 0), verdict.get("device", "cpu"), _json(verdict))
+            db.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)", values)
 
     def verdicts(self) -> list[dict[str, Any]]:
-        """All verdicts, by question and size."""
+        """All verdicts, by question, those with most seeds first."""
         with self._explained():
-            rows = self._db.execute("SELECT verdict FROM verdicts ORDER BY study, size").fetchall()
+            rows = self._db.execute("SELECT verdict FROM verdicts ORDER BY study, seeds DESC, size, device").fetchall()
         return [json.loads(row[0]) for row in rows]
 
     # -- within ----------------------------------------------------------------------------------------------------

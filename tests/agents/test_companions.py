@@ -44,7 +44,7 @@ def sampled(env, policy, seeds):
     return sample, batch
 
 
-@pytest.mark.parametrize("name", ["ppo_gae", "flowrl", "hicra_random", "grpo_kl"])
+@pytest.mark.parametrize("name", ["ppo_gae", "flowrl", "grpo_kl"])
 def test_a_run_with_companions_is_the_same_alone(name):
     """Critics and partitions carry the run axis as the policy does, so stacking changes no bit."""
     stack, alone = train(name, seeds=[3, 4, 5], **SMALL), train(name, seeds=[4], **SMALL)
@@ -92,6 +92,25 @@ def test_planning_tokens_are_those_of_the_world():
     assert planning.shape == sample.log_prob.shape
     assert bool(planning[..., 0].all())
     assert not bool(planning[..., 1].any())
+
+
+def test_a_random_mask_in_place_of_the_plan_is_each_runs_own():
+    def rewards(seeds):
+        env = HalfPlanned(**KNOBS)
+        policy = make_policy("mlp", env, seeds, width=16)
+        learner = PolicyGradient(env, policy, objectives.get("hicra_random"), Learning(prompts=8, group=4), seeds)
+        for _ in range(3):
+            learner.update()
+        return policy.table(env)
+
+    assert torch.equal(rewards([3, 4, 5])[1], rewards([4])[0])
+
+
+@pytest.mark.parametrize("name", ["hicra", "hicra_random"])
+def test_without_planning_tokens_hicra_is_refused(name):
+    """With an empty mask it would silently be Dr. GRPO's advantage under another name."""
+    with pytest.raises(ToybedError, match=f"{name} needs planning tokens, and ChainReach names none"):
+        train(name, seeds=1, **SMALL)
 
 
 def test_only_the_partitions_of_sampled_prompts_are_trained():

@@ -507,6 +507,28 @@ def test_train_needs_a_seed(seeds):
         train("grpo", seeds=seeds)
 
 
+def test_a_last_step_that_ruins_a_run_marks_it():
+    """No later loss sees the parameters of the last step; the measurement does."""
+    options = {"policy": "tabular", "supervised": None, "prompts": 4, "group": 4, "minibatches": 1}
+    (result,) = train("grpo", seeds=1, updates=1, learning_rate=1e39, max_grad_norm=1e39, **options)
+    assert result.diverged_at == 1
+    assert np.isnan(result.curves["reward_train"].values[-1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"updats": 3}, "unknown argument of train 'updats': did you mean 'updates'"),
+        ({"world": "chain_rech"}, "unknown world 'chain_rech': did you mean 'chain_reach'"),
+        ({"policy": "ml"}, "unknown policy 'ml': did you mean 'mlp'"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+    ],
+)
+def test_train_names_what_is_wrong(wrong, message):
+    with pytest.raises(ToybedError, match=re.escape(message)):
+        train("grpo", seeds=1, **{"supervised": None, "updates": 1, **wrong})
+
+
 def test_train_names_the_nearest_objective():
     with pytest.raises(ToybedError, match="unknown objective 'grop': did you mean 'grpo'"):
         train("grop", seeds=1, updates=1)

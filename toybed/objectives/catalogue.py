@@ -122,6 +122,7 @@ class Row:
         for name in values:
             if name not in allowed:
                 raise unknown(f"parameter of {self.name}", name, {*allowed, *OPTIONAL})
+            _check_value(self.name, name, values[name], allowed[name])
         for name, stages in result.stages().items():
             changed = tuple(
                 replace(s, parameters={k: values.get(k, v) for k, v in s.parameters.items()}) for s in stages
@@ -154,6 +155,19 @@ OPTIONAL: dict[str, Stage] = {
     "kl_coefficient": stage("regularizers.kl_reference", kl_coefficient=0.0, kl_estimator="k3"),
 }
 """Regularisers that any row takes: ``get("grpo", entropy_coefficient=0.01)``."""
+
+_SIZES = ("clip", "share", "floor", "coefficient", "penalty")
+"""Parameters with one of these in their name are sizes: they are not negative."""
+
+
+def _check_value(row_name: str, name: str, value: Any, default: Any) -> None:
+    """Refuse a text in the place of a number and a negative size; tensors are left to those who build them."""
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    if number and isinstance(value, str):
+        raise ToybedError(f"{row_name}: {name} is {value!r}; allowed: a number")
+    if any(size in name for size in _SIZES) and isinstance(value, int | float) and not value >= 0:
+        raise ToybedError(f"{row_name}: {name} is {value}; allowed: at least 0")
+
 
 _ROWS: dict[str, Row] = {}
 

@@ -217,7 +217,7 @@ def _record(subject: Subject) -> bool:
 
 LAWS = (
     Law("finite", "gradients are finite, even where the policy has moved far", _finite),
-    Law("pure", "it draws nothing global, changes no input and keeps no state", _pure),
+    Law("pure", "it draws nothing from torch's global generator, changes no input and keeps no state", _pure),
     Law("padding_content", "what stands in padding does not matter", _padding_content),
     Law(
         "padding_length",
@@ -272,7 +272,7 @@ LAWS = (
     Law("sign", "a token is pushed the way of its advantage", _sign, breaks=("kl_cov", "archer", "grpo_kl")),
     Law(
         "on_policy",
-        "at ratio 1 it is a policy gradient: tokens weigh alike",
+        "at ratio 1 it is a policy gradient: tokens of equally long responses weigh alike",
         _on_policy,
         breaks=("clip_cov", "forking_tokens", "forking_tokens_trl", "archer", "grpo_kl", "critique_grpo"),
     ),

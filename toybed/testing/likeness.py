@@ -10,6 +10,9 @@ from torch import Tensor
 
 from toybed.testing.cases import ADVANTAGE, Case, random_case, subject_of
 
+CREDIT = {"advantage", "shape_reward", "keep_group", "controller"}
+"""Stages that a plain function has no part in: rows that differ in these alone are not compared with one."""
+
 
 @dataclass(frozen=True)
 class Likeness:
@@ -42,6 +45,8 @@ def likenesses(thing: Any, count: int = 12) -> list[Likeness]:
     result = []
     for name in catalogue.names():
         known = catalogue.get(name)
+        if subject.objective is None and set(catalogue.row(name).changed()) <= CREDIT:
+            continue  # with another's advantage it would only be its parent again
         rival = subject_of(replace(known, advantage=ADVANTAGE) if subject.objective is None else known)
         theirs = [rival.gradient(case) for case in batches]
         if any(bool((gradient != 0).any()) for gradient in theirs):
