@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from toybed import executors
 from toybed.errors import ToybedError
 from toybed.executors import MAX_DEATHS, WORKER_ENVIRONMENT, Here, Processes
 
@@ -177,3 +178,12 @@ def test_workers_end_by_themselves_when_the_caller_is_killed(tmp_path: Path) -> 
         caller.wait(HANG)
         assert until(lambda: not any(alive(pid) for pid in pids))
     assert "Traceback" not in (tmp_path / "stderr").read_text(encoding="utf-8")
+
+
+def test_a_ctrl_c_while_workers_start_is_late_and_not_lost():
+    """Workers are started deaf to Ctrl-C; ignoring it for that long would lose one that comes just then."""
+    with pytest.raises(KeyboardInterrupt), executors._worker_surroundings():
+        signal.raise_signal(signal.SIGINT)
+        heard = True
+    assert heard
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())

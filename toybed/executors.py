@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -134,6 +133,8 @@ class Processes:
 
     def _hire(self, count: int) -> None:
         """Start workers until there are ``count``."""
+        if len(self._pool) >= count:
+            return
         with _worker_surroundings():
             while len(self._pool) < count:
                 here, there = self._context.Pipe()
@@ -163,22 +164,23 @@ class Processes:
 def _worker_surroundings() -> Iterator[None]:
     """What a process started within inherits: the environment, and deafness to Ctrl-C.
 
-    Ctrl-C reaches the whole process group; the caller alone decides what it means.
+    Ctrl-C reaches the whole process group; the caller alone decides what it means. Blocked, not ignored: one that comes
+    meanwhile is delivered to the caller afterwards, and not lost.
     """
     before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
-    main = threading.current_thread() is threading.main_thread()
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_block else set()
     os.environ.update(WORKER_ENVIRONMENT)
     try:
         yield
     finally:
-        if heard is not None:
-            signal.signal(signal.SIGINT, heard)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _serve(pipe: Connection, work: Work) -> None:
