@@ -65,7 +65,13 @@ def contents(store: Path) -> list[list[Any]]:
 def stop_midway(store: Path, number: signal.Signals, *, workers: int, everyone: bool) -> tuple[int, str]:
     """Start the sweep, signal it once a run is in the store; its exit code and what it said on standard error."""
     with subprocess.Popen(
-        command(store, workers), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(store, workers),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A suite that was itself started in the background of a shell hands down an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as sweep:
         end = time.monotonic() + HANG
         while not runs(store) and sweep.poll() is None and time.monotonic() < end:

@@ -137,8 +137,8 @@ class Verdict:
 
 
 WIDER_INTERVALS = (
-    "Intervals were percentile bootstraps over seeds at first. A review found that these cover 85 % with 6 runs and "
-    "76 % with 3, not 95 %; they are Student's t intervals now, which are wider. No threshold was changed."
+    "Intervals were percentile bootstraps over seeds at first. Those cover 85 % with 6 runs and 76 % with 3, not 95 %; "
+    "they are Student's t intervals now, which are wider. No threshold was changed."
 )
 """An amendment that the first questions share."""
 
