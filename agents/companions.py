@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,16 +11,20 @@ from torch import Tensor
 from toybed.agents.config import Learning
 from toybed.agents.optimization import StackedAdam
 from toybed.agents.policies import MLPPolicy, Policy, choose
-from toybed.agents.rollout import Rollout
+from toybed.agents.rollout import Rollout, response_log_probs
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
-from toybed.objectives.batch import Batch
+from toybed.objectives.batch import HOW_TO_GET, Batch
 from toybed.objectives.objective import Objective
 from toybed.objectives.returns import gae_returns, value_loss
 from toybed.streams import Streams
 
 VALUE_CLIP = 0.5  # verl's
 CRITIC_OUTPUTS = 4  # of which the first is the value: a single column is multiplied by a kernel that rounds with S
+
+
+MADE = frozenset({"log_prob_ref", "entropy_old", "planning", "value", "log_z", "entropy", "log_probs", "generator"})
+"""Optional inputs of an objective that the learner can give."""
 
 
 class Companions:
@@ -45,6 +48,10 @@ class Companions:
         self, env: TokenEnv, objective: Objective, config: Learning, seeds: Sequence[int], reference: Policy | None
     ) -> None:
         needs = objective.needs
+        for name in sorted(needs - MADE):
+            raise ToybedError(
+                f"{objective.name} needs batch.{name}, which the learner does not make: {HOW_TO_GET[name]}"
+            )
         if "log_prob_ref" in needs and reference is None:
             raise ToybedError(f"{objective.name} needs a reference policy: pass reference=...")
         if "planning" in needs and "planning" not in env.kinds:
@@ -53,6 +60,7 @@ class Companions:
                 "silently be another objective"
             )
         self._env, self._needs, self._reference = env, needs, reference
+        self._shaped = objective.shaped
         self.log_z: Tensor | None = None
         if "log_z" in needs:
             self.log_z = torch.zeros(len(seeds), env.n_prompts, device=env.device, requires_grad=True)
@@ -60,9 +68,7 @@ class Companions:
         if "value" in needs:
             self._critic = MLPPolicy(env, Streams("critic", seeds, env.device), outputs=CRITIC_OUTPUTS)
             self._critic_optimizer = StackedAdam(self._critic, config.learning_rate, config.max_grad_norm)
-            stage = objective.advantage
-            bound = stage.keywords if isinstance(stage, partial) else {}
-            self._discounts = {name: bound.get(name, 1.0) for name in ("gamma", "lam")}
+            self._discounts = {name: objective.parameters.get(name, 1.0) for name in ("gamma", "lam")}
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
@@ -73,7 +79,7 @@ class Companions:
     def complete(self, batch: Batch, sample: Rollout) -> Batch:
         """The batch with the fields that the objective needs; they hold still while its steps are taken."""
         if "log_prob_ref" in self._needs and self._reference is not None:
-            log_probs = self._reference.log_probs(sample.observation, sample.legal)
+            log_probs = response_log_probs(self._env, self._reference, sample.observation, sample.legal)
             batch = replace(batch, log_prob_ref=choose(log_probs, sample.token))
         if "planning" in self._needs:
             planning = torch.tensor([kind == "planning" for kind in self._env.kinds], device=self._env.device)
@@ -93,7 +99,7 @@ class Companions:
         if self._critic is None:
             return
         value = self._values(observation)
-        returns = gae_returns(batch, **self._discounts)
+        returns = gae_returns(self._shaped(batch), **self._discounts)
         old = batch.require("value", "the critic")
         self._critic_optimizer.step(value_loss(value, old, returns, batch.mask, clip=VALUE_CLIP))
 

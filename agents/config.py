@@ -84,15 +84,40 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The policy with which a run starts, where that is not simply its base.
+
+    Args:
+        after: start where the run of this setting, of the same seed, ended; None is the base.
+        keep: how far to go from that run's own start (0) to its end (1), along a straight line of parameters.
+        temperature: the logits are divided by it: above 1 the policy starts flatter than it was, below 1 sharper.
+    """
+
+    after: Setting | None = None
+    keep: float = 1.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.keep <= 1:
+            raise ToybedError(f"Start: keep is {self.keep}; allowed: 0 to 1")
+        if not self.temperature > 0:
+            raise ToybedError(f"Start: temperature is {self.temperature}; allowed: above 0")
+        if self.after is None and self.keep != 1:
+            raise ToybedError(f"Start: keep is {self.keep}, of a run that is not named: say after which setting")
+
+
+@dataclass(frozen=True)
 class Setting:
     """Everything about a run but its seed.
 
     Args:
         objective: a name of the catalogue with overridden hyper-parameters.
         world: a name of ``toybed.envs`` with knobs.
-        policy: "tabular" or "mlp", with options.
+        policy: "tabular", "mlp", "gru" or "transformer", with options.
         supervised: how the base policy is made; None trains from the random initialisation.
         learning: how it is trained from there.
+        start: another start than the base. World, policy and supervised are then those of the run it continues.
+        probes: names of ``toybed.agents.probes`` that are measured at the start and at the end.
     """
 
     objective: Spec = Spec("grpo")
@@ -100,6 +125,13 @@ class Setting:
     policy: Spec = Spec("mlp")
     supervised: Supervised | None = Supervised(demonstrator={"noise": 0.35})
     learning: Learning = Learning()
+    start: Start = Start()
+    probes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        before = self.start.after
+        if before is not None and before.base_config() != self.base_config():
+            raise ToybedError("Setting: a run that continues another has its world, policy and supervised")
 
     def config(self) -> dict[str, Any]:
         """The setting as JSON would hold it."""

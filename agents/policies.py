@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -45,10 +46,48 @@ class Policy(nn.Module):
         Returns:
             ``[S, ..., V]``.
         """
-        logits = self(observation.flatten(1, -2)).view(*observation.shape[:-1], -1)
-        if legal is not None:
-            logits = logits.masked_fill(~legal, ILLEGAL)
-        return torch.log_softmax(logits, -1)
+        return normalise(self(observation.flatten(1, -2)).view(*observation.shape[:-1], -1), legal)
+
+    def response_log_probs(
+        self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
+    ) -> Tensor:
+        """Log-probabilities of all tokens at every position of whole responses; here position by position.
+
+        A policy that reads histories does it in one pass: the last observation of a response holds the others.
+
+        Args:
+            observation: what was seen before each token, ``[S, B, G, T, F]``.
+            legal: bool ``[S, B, G, T, V]``, or None where all tokens may be used.
+            shared_start: the G responses of a group begin in one state: it is evaluated once and not G times.
+
+        Returns:
+            ``[S, B, G, T, V]``.
+        """
+        if not shared_start:
+            return self.log_probs(observation, legal)
+        runs, prompts, group, length = observation.shape[:4]
+        later = prompts * group * (length - 1)
+
+        def rows(value: Tensor) -> Tensor:
+            """``[S, B + B G (T - 1), ...]``: the starts, then the rest, for one pass over both."""
+            return torch.cat([value[:, :, :1, :1].flatten(1, 3), value[:, :, :, 1:].flatten(1, 3)], 1)
+
+        log_probs = normalise(self(rows(observation)), None if legal is None else rows(legal))
+        start, rest = log_probs.split([prompts, later], 1)
+        words = log_probs.shape[-1]
+        start = start.view(runs, prompts, 1, 1, words).expand(-1, -1, group, -1, -1)
+        return torch.cat([start, rest.view(runs, prompts, group, length - 1, words)], -2)
+
+    @abstractmethod
+    def output(self) -> tuple[nn.Parameter, ...]:
+        """The parameters that make the logits, which are proportional to them."""
+
+    @torch.no_grad()
+    def flatten_logits(self, temperature: float) -> None:
+        """Divide all logits by a temperature, for good: above 1 the policy gets flatter."""
+        if temperature != 1:
+            for parameter in self.output():
+                parameter.div_(temperature)
 
     def table(self, env: TokenEnv) -> Tensor:
         """The policy as a table over the world's contexts, ``[S, C, V]``; without gradient."""
@@ -72,11 +111,15 @@ class TabularPolicy(Policy):
         contexts = len(env.contexts())
         self.first_row: Tensor
         self.logits = nn.Parameter(torch.zeros(self.runs, contexts, env.vocabulary, device=env.device))
-        self.register_buffer("first_row", _first_rows(self.runs, contexts, env.device), persistent=False)
+        self.register_buffer("first_row", first_rows(self.runs, contexts, env.device), persistent=False)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Logits ``[S, N, V]`` for ``observation [S, N, F]``."""
         return functional.embedding(self._index(observation) + self.first_row, self.logits.flatten(0, 1))
+
+    def output(self) -> tuple[nn.Parameter, ...]:
+        """The table itself."""
+        return (self.logits,)
 
     @torch.no_grad()
     def set_table(self, log_probs: Tensor) -> None:
@@ -102,12 +145,7 @@ class MLPPolicy(Policy):
         self, env: TokenEnv, streams: Streams, *, width: int = 128, embedding: int = 48, outputs: int | None = None
     ) -> None:
         super().__init__()
-        if width < 4 or width % 4:
-            # Rows that do not start on 16 bytes are multiplied by other kernels in a stack than alone, which round
-            # otherwise.
-            raise ToybedError(
-                f"mlp: width is {width}; allowed: multiples of 4, so that a run alone is the run in a stack"
-            )
+        check_width("mlp", width)
         if embedding < 1:
             raise ToybedError(f"mlp: embedding is {embedding}; allowed: at least 1")
         self.runs = len(streams)
@@ -115,18 +153,16 @@ class MLPPolicy(Policy):
         sizes = env.observation_sizes
         rows = sum(sizes)
         # torch's own rules: U(-1/sqrt(fan_in), +) for linear layers, variance 1 for embeddings.
-        self.embedding = nn.Parameter(_uniform(streams, (rows, embedding), 3**0.5))
-        self.weight_0 = nn.Parameter(_uniform(streams, (embedding, width), embedding**-0.5))
-        self.bias_0 = nn.Parameter(_uniform(streams, (1, width), embedding**-0.5))
-        self.weight_1 = nn.Parameter(_uniform(streams, (width, width), width**-0.5))
-        self.bias_1 = nn.Parameter(_uniform(streams, (1, width), width**-0.5))
-        self.weight_2 = nn.Parameter(_uniform(streams, (width, outputs), width**-0.5))
-        self.bias_2 = nn.Parameter(_uniform(streams, (1, outputs), width**-0.5))
+        self.embedding = nn.Parameter(uniform_weights(streams, (rows, embedding), 3**0.5))
+        self.weight_0 = nn.Parameter(uniform_weights(streams, (embedding, width), embedding**-0.5))
+        self.bias_0 = nn.Parameter(uniform_weights(streams, (1, width), embedding**-0.5))
+        self.weight_1 = nn.Parameter(uniform_weights(streams, (width, width), width**-0.5))
+        self.bias_1 = nn.Parameter(uniform_weights(streams, (1, width), width**-0.5))
+        self.weight_2 = nn.Parameter(uniform_weights(streams, (width, outputs), width**-0.5))
+        self.bias_2 = nn.Parameter(uniform_weights(streams, (1, outputs), width**-0.5))
         self.first_row: Tensor
         starts = torch.tensor([sum(sizes[:f]) for f in range(len(sizes))], device=env.device)
-        self.register_buffer(
-            "first_row", _first_rows(self.runs, rows, env.device)[..., None] + starts, persistent=False
-        )
+        self.register_buffer("first_row", first_rows(self.runs, rows, env.device)[..., None] + starts, persistent=False)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Logits ``[S, N, V]`` for ``observation [S, N, F]``."""
@@ -140,19 +176,31 @@ class MLPPolicy(Policy):
         hidden = functional.gelu(torch.baddbmm(self.bias_1, hidden, self.weight_1))
         return torch.baddbmm(self.bias_2, hidden, self.weight_2)
 
+    def output(self) -> tuple[nn.Parameter, ...]:
+        """Weights and biases of the last layer."""
+        return (self.weight_2, self.bias_2)
 
-POLICIES: dict[str, type[Policy]] = {"tabular": TabularPolicy, "mlp": MLPPolicy}
+
+POLICIES = {
+    "tabular": "toybed.agents.policies:TabularPolicy",
+    "mlp": "toybed.agents.policies:MLPPolicy",
+    "gru": "toybed.agents.sequences:GRUPolicy",
+    "transformer": "toybed.agents.sequences:TransformerPolicy",
+}
+"""Where each policy's class is, by name."""
 
 
 def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], **options: Any) -> Policy:
     """The named policy for runs of the given seeds, on the world's device.
 
     Raises:
-        ToybedError: the name is unknown.
+        ToybedError: the name is unknown, an option is out of range, or the policy cannot read this world.
     """
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
-    return POLICIES[name](env, Streams("policy", seeds, env.device), **options)
+    module, class_name = POLICIES[name].split(":")
+    policy: Policy = getattr(import_module(module), class_name)(env, Streams("policy", seeds, env.device), **options)
+    return policy
 
 
 def flat_parameters(policy: Policy) -> Tensor:
@@ -175,11 +223,29 @@ def choose(log_probs: Tensor, token: Tensor) -> Tensor:
     return log_probs.gather(-1, token[..., None]).squeeze(-1)
 
 
-def _first_rows(runs: int, rows: int, device: str) -> Tensor:
+def normalise(logits: Tensor, legal: Tensor | None) -> Tensor:
+    """Log-probabilities ``[..., V]`` of ``logits [..., V]``, among the tokens that are ``legal [..., V]``."""
+    if legal is not None:
+        logits = logits.masked_fill(~legal, ILLEGAL)
+    return torch.log_softmax(logits, -1)
+
+
+def check_width(policy: str, width: int) -> None:
+    """Raise a ToybedError unless ``width`` is a multiple of 4.
+
+    Rows that do not start on 16 bytes are multiplied by other kernels in a stack than alone, which round otherwise.
+    """
+    if width < 4 or width % 4:
+        raise ToybedError(
+            f"{policy}: width is {width}; allowed: multiples of 4, so that a run alone is the run in a stack"
+        )
+
+
+def first_rows(runs: int, rows: int, device: str) -> Tensor:
     """Where each run's rows begin when the run axis is flattened away, ``[S, 1]``."""
     return (torch.arange(runs, device=device) * rows)[:, None]
 
 
-def _uniform(streams: Streams, shape: tuple[int, ...], bound: float) -> Tensor:
+def uniform_weights(streams: Streams, shape: tuple[int, ...], bound: float) -> Tensor:
     """Initial weights ``[S, *shape]``, uniform in ``[-bound, bound)``."""
     return (streams.uniform(shape) * 2 - 1) * bound

@@ -12,6 +12,7 @@ from toybed.agents.policies import Policy, choose
 from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
 from toybed.envs.core import TokenEnv
 from toybed.measures.covariance import covariance
+from toybed.measures.divergence import kl_divergence
 from toybed.measures.entropy import token_entropy
 from toybed.objectives.batch import Batch
 from toybed.objectives.objective import Objective
@@ -29,7 +30,8 @@ class PolicyGradient:
         objective: what is optimised; its hyper-parameters may be tensors ``[S, 1, 1, 1]``.
         config: sizes and rates.
         seeds: the runs' root seeds; sampling and the objective's draws have streams of their own.
-        reference: the frozen policies that a KL is taken to, where the objective needs one.
+        reference: the frozen policies that a KL is taken to, where the objective needs one or one is to be measured.
+        learning_rate: one for each run, ``[S]``, in the place of the config's.
     """
 
     def __init__(
@@ -40,10 +42,14 @@ class PolicyGradient:
         config: Learning,
         seeds: list[int],
         reference: Policy | None = None,
+        *,
+        learning_rate: Tensor | None = None,
     ) -> None:
         self.env, self.policy, self.objective, self.config = env, policy, objective, config
+        self._reference = reference
         self._companions = Companions(env, objective, config, seeds, reference)
-        self._optimizer = StackedAdam(policy, config.learning_rate, config.max_grad_norm, self._companions.parameters)
+        rate = config.learning_rate if learning_rate is None else learning_rate
+        self._optimizer = StackedAdam(policy, rate, config.max_grad_norm, self._companions.parameters)
         self._sampling = Streams("rollout", seeds, env.device)
         self._drawing = Streams("objective", seeds, env.device)
         self._pool = env.prompts("train")
@@ -56,15 +62,26 @@ class PolicyGradient:
         """Runs that met a loss or gradient that is not finite, bool ``[S]``."""
         return self._optimizer.diverged
 
-    def update(self) -> dict[str, Tensor]:
+    @property
+    def cause(self) -> Tensor:
+        """Why, as an index into :data:`~toybed.agents.optimization.CAUSES`, ``[S]``."""
+        return self._optimizer.cause
+
+    def update(self, *, measure: bool = True) -> dict[str, Tensor]:
         """One rollout batch and its optimiser steps.
+
+        Args:
+            measure: whether all measures are taken, or only the first three and ``grad_norm``. They cost about a tenth
+                of an update, and ``kl`` a pass of both policies over the batch.
 
         Returns:
             Measures of the batch, each ``[S]``, as logs of language models have them: ``reward`` and ``entropy`` of
             the samples, ``surprisal`` (mean ``-log pi``, entropy's noisy stand-in), ``covariance`` of log-probability
             and advantage, ``zero_groups`` (share of groups without spread, as first sampled), ``touched`` (share of
-            tokens with a gradient) and ``grad_norm``, both means over steps, ``responses`` sampled for a prompt, and
-            ``controlled_x`` for each parameter x that a controller set for these steps.
+            tokens with a gradient), ``clipped`` (share of tokens with an advantage to which the surrogate gives no
+            gradient: the clip fraction) and ``grad_norm``, means over steps, ``responses`` sampled for a prompt,
+            ``kl`` to the reference (full-vocabulary, mean over the batch's tokens, of the policy that sampled them),
+            and ``controlled_x`` for each parameter x that a controller set for these steps.
         """
         sample, zero_groups, rounds = self._sample()
         measured = {
@@ -72,39 +89,54 @@ class PolicyGradient:
             "entropy": sample.entropy.mean((1, 2, 3)),
             "surprisal": -sample.log_prob.mean((1, 2, 3)),
         }
+        if measure and self._reference is not None:
+            measured["kl"] = self._kl(sample, self._reference)
         controlled = self._control(measured)
         batch = self._batch(sample)
-        advantage = self.objective.advantages(batch, generator=self._drawing).expand_as(sample.log_prob)
-        touched, norms = [], []
+        advantage = self.objective.advantages(batch, generator=self._drawing, check=False)
+        advantage = advantage.expand_as(sample.log_prob)
         size = self.config.prompts // self.config.minibatches
-        for _ in range(self.config.epochs):
-            for start in range(0, self.config.prompts, size):
-                part = slice(start, start + size)
-                log_probs = response_log_probs(
-                    self.env, self.policy, sample.observation[:, part], _part(sample.legal, part)
-                )
-                entropy = token_entropy(log_probs) if "entropy" in self.objective.needs else None
-                minibatch = batch.prompts(start, start + size)
-                loss = self.objective.loss(
-                    choose(log_probs, sample.token[:, part]),
-                    self._companions.live(minibatch, sample.prompt[:, part]),
-                    entropy=entropy,
-                    log_probs=log_probs if "log_probs" in self.objective.needs else None,
-                    generator=self._drawing,
-                    advantage=advantage[:, part],
-                )
-                norms.append(self._optimizer.step(loss.value))
-                self._companions.step(minibatch, sample.observation[:, part])
-                touched.append(loss.touched.float().mean((1, 2, 3)))
-        return {
-            **measured,
-            "covariance": covariance(sample.log_prob, advantage, batch.mask),
-            "zero_groups": zero_groups,
-            "touched": torch.stack(touched, 1).mean(1),
-            "grad_norm": torch.stack(norms, 1).mean(1),
-            "responses": rounds * float(self.config.group),
-            **{f"controlled_{name}": value.flatten() for name, value in controlled.items()},
-        }
+        steps = [
+            self._step(sample, batch, advantage, slice(start, start + size), measure)
+            for _ in range(self.config.epochs)
+            for start in range(0, self.config.prompts, size)
+        ]
+        measured |= {name: torch.stack([step[name] for step in steps], 1).mean(1) for name in steps[0]}
+        if measure:
+            measured["covariance"] = covariance(sample.log_prob, advantage, batch.mask)
+            measured["zero_groups"] = zero_groups
+            measured["responses"] = rounds * float(self.config.group)
+            measured |= {f"controlled_{name}": value.flatten() for name, value in controlled.items()}
+        return measured
+
+    def _step(self, sample: Rollout, batch: Batch, advantage: Tensor, part: slice, measure: bool) -> dict[str, Tensor]:
+        """One optimiser step on the prompts of ``part``, and what it did, each ``[S]``."""
+        legal = None if sample.legal is None else sample.legal[:, part]
+        log_probs = response_log_probs(self.env, self.policy, sample.observation[:, part], legal)
+        needs = self.objective.needs
+        minibatch = batch.prompts(part.start, part.stop)
+        loss = self.objective.loss(
+            choose(log_probs, sample.token[:, part]),
+            self._companions.live(minibatch, sample.prompt[:, part]),
+            entropy=token_entropy(log_probs) if "entropy" in needs else None,
+            log_probs=log_probs if "log_probs" in needs else None,
+            generator=self._drawing,
+            advantage=advantage[:, part],
+        )
+        norm = self._optimizer.step(loss.value)
+        self._companions.step(minibatch, sample.observation[:, part])
+        if not measure:
+            return {"grad_norm": norm}
+        shares = {"touched": loss.touched, "clipped": loss.clipped}
+        return {"grad_norm": norm, **{name: value.float().mean((1, 2, 3)) for name, value in shares.items()}}
+
+    @torch.no_grad()
+    def _kl(self, sample: Rollout, reference: Policy) -> Tensor:
+        now, then = (
+            response_log_probs(self.env, policy, sample.observation, sample.legal)
+            for policy in (self.policy, reference)
+        )
+        return kl_divergence(now, then).mean((1, 2, 3))
 
     def _control(self, measured: dict[str, Tensor]) -> dict[str, Tensor]:
         """Let the controller, if there is one, set hyper-parameters ``[S, 1, 1, 1]`` for the coming steps."""
@@ -149,10 +181,6 @@ class PolicyGradient:
     def _rollout(self, runs: list[bool] | None) -> Rollout:
         prompt = draw_prompts(self._pool, self.config.prompts, self._sampling, runs)
         return rollout(self.env, self.policy, prompt, self.config.group, self._sampling, runs)
-
-
-def _part(value: Tensor | None, part: slice) -> Tensor | None:
-    return None if value is None else value[:, part]
 
 
 def _fill(old: Rollout, kept: Tensor, fresh: Rollout, useful: Tensor) -> tuple[Rollout, Tensor]:

@@ -112,7 +112,7 @@ def rollout(
 def response_log_probs(env: TokenEnv, policy: Policy, observation: Tensor, legal: Tensor | None) -> Tensor:
     """Log-probabilities of all tokens at every position of sampled responses, with gradient.
 
-    Where a world has no noise, the responses of a group begin in one state: it is evaluated once and not G times.
+    Where a world has no noise, the responses of a group begin in one state, which a policy need not evaluate G times.
 
     Args:
         env: the world.
@@ -123,10 +123,4 @@ def response_log_probs(env: TokenEnv, policy: Policy, observation: Tensor, legal
     Returns:
         ``[S, B, G, T, V]``.
     """
-    if env.noise:
-        return policy.log_probs(observation, legal)
-    first, later = (None, None) if legal is None else (legal[:, :, :1, :1], legal[:, :, :, 1:])
-    start = policy.log_probs(observation[:, :, :1, :1], first).expand(-1, -1, observation.shape[2], -1, -1)
-    if env.horizon == 1:
-        return start
-    return torch.cat([start, policy.log_probs(observation[:, :, :, 1:], later)], -2)
+    return policy.response_log_probs(observation, legal, shared_start=not env.noise)

@@ -37,7 +37,7 @@ def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Stream
     losses = []
     for _ in range(config.steps):
         demo = demonstrations(env, table, config.demonstrations, streams)
-        log_prob = choose(policy.log_probs(demo.observation, demo.legal), demo.token)
+        log_prob = choose(policy.response_log_probs(demo.observation, demo.legal), demo.token)
         loss = -log_prob.mean((1, 2, 3))
         optimizer.step(loss)
         losses.append(loss.detach())

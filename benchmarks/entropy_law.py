@@ -38,8 +38,21 @@ from numpy.typing import NDArray
 
 from toybed import laws, plotting
 from toybed.agents.config import Setting, Spec
-from toybed.stats import Interval, mean_interval, mean_of_found
-from toybed.study import WIDER_INTERVALS, Outcome, Records, Study, Verdict, above, all_of, register, within
+from toybed.stats import mean_interval, mean_of_found
+from toybed.study import (
+    WIDER_INTERVALS,
+    Records,
+    Study,
+    Verdict,
+    above,
+    all_of,
+    below,
+    headline,
+    number,
+    register,
+    tally,
+    within,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,37 +123,27 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         _same_a(records, list(REMEDIES), "The remedies move along GRPO's curve: each has GRPO's a."),
         *(_keeps_entropy(records, arm) for arm in REMEDIES),
     ]
-    fit = law[0]
-    verdict = Verdict(
-        claim=CLAIM,
-        outcome=all_of([part.outcome for part in law]),
-        estimate=fit.estimate,
-        low=fit.low,
-        high=fit.high,
-        n=fit.n,
+    verdict = headline(
+        CLAIM,
+        parts=law,
+        shown=law[0],
         rule=RULE,
-        sentence=_headline(law, records),
+        sentence=f"Of the law's {len(law)} parts: {tally(law)}. Its R² along GRPO is {number(law[0].estimate, '.3f')}.",
+        records=records,
     )
     return verdict, law + remedies
-
-
-def _headline(law: list[Verdict], records: Mapping[str, Records]) -> str:
-    counts = {o: sum(part.outcome == o for part in law) for o in ("supported", "refuted", "undecided")}
-    said = ", ".join(f"{count} {o}" for o, count in counts.items() if count)
-    diverged = sum(arm.diverged for arm in records.values())
-    note = f" {diverged} {'run' if diverged == 1 else 'runs'} diverged, left out of every mean." if diverged else ""
-    return f"Of the law's {len(law)} parts: {said}. Its R² along GRPO is {law[0].estimate:.3f}.{note}"
 
 
 def _fits(records: Mapping[str, Records]) -> Verdict:
     interval = mean_interval(_per_run(records["grpo"], lambda h, r, _: laws.fit(h, r).r2))
     line = mean_of_found(_per_run(records["grpo"], lambda h, r, _: laws.fit(h, r, "linear").r2))
-    return _verdict(
+    return Verdict(
         "Along GRPO from a pre-trained base, R = -a exp(H) + b fits each run.",
-        interval,
         above(interval, GOOD_FIT),
-        f"R² of the fit, mean over seeds: supported above {GOOD_FIT}, refuted below.",
-        f"R² is {interval.estimate:.3f}; that of a straight line in H, over the same run, {line:.3f}.",
+        *interval,
+        rule=f"R² of the fit, mean over seeds: supported above {GOOD_FIT}, refuted below.",
+        sentence=f"R² is {number(interval.estimate, '.3f')}; that of a straight line in H, over the same run, "
+        f"{number(line, '.3f')}.",
     )
 
 
@@ -151,13 +154,12 @@ def _predicts(records: Mapping[str, Records], rival: str) -> Verdict:
     interval = mean_interval(_per_run(records["grpo"], gap))
     name = {"constant": '"no further change"', "linear": "a straight line in H"}[rival]
     error = mean_of_found(_per_run(records["grpo"], lambda h, r, e: laws.extrapolation_error(h, r, e, "exp")))
-    outcome = above(Interval(-interval.estimate, -interval.high, -interval.low, interval.n), 0.0)
-    return _verdict(
+    return Verdict(
         f"Fitted on the first {EARLY:.0%} of the updates, the law predicts the rest better than {name}.",
-        interval,
-        outcome,
-        f"prediction error of the law less that of {name}, paired: supported below 0, refuted above.",
-        f"The law's error is {error:.3f}, {_signed(interval.estimate)} against {name}.",
+        below(interval, 0.0),
+        *interval,
+        rule=f"prediction error of the law less that of {name}, paired: supported below 0, refuted above.",
+        sentence=f"The law's error is {number(error, '.3f')}, {number(interval.estimate, '+.3f')} against {name}.",
     )
 
 
@@ -167,26 +169,26 @@ def _same_a(records: Mapping[str, Records], others: Sequence[str], claim: str) -
     low, high = 1 - SAME_CONSTANT, 1 + SAME_CONSTANT
     worst = max(ratios, key=lambda arm: abs(ratios[arm].estimate - 1))
     outcomes = [within(interval, low, high) for interval in ratios.values()]
-    listed = ", ".join(f"{NAMES[arm]} {interval.estimate:.2f}" for arm, interval in ratios.items())
-    return _verdict(
+    listed = ", ".join(f"{NAMES[arm]} {number(interval.estimate)}" for arm, interval in ratios.items())
+    return Verdict(
         claim,
-        ratios[worst],
         all_of(outcomes),
-        f"a over GRPO's, paired: supported if every interval lies in {low:.2f} to {high:.2f}, "
+        *ratios[worst],
+        rule=f"a over GRPO's, paired: supported if every interval lies in {low:.2f} to {high:.2f}, "
         "refuted if one lies outside; shown is the one that is furthest off.",
-        f"Ratios of a: {listed}.",
+        sentence=f"Ratios of a: {listed}.",
     )
 
 
 def _needs_base(records: Mapping[str, Records]) -> Verdict:
     fits = {arm: _per_run(records[arm], lambda h, r, _: laws.fit(h, r).r2) for arm in ("grpo", "random_init")}
     interval = mean_interval(fits["grpo"] - fits["random_init"])
-    return _verdict(
+    return Verdict(
         "The law needs a pre-trained base: from a random initialisation it fits worse.",
-        interval,
         above(interval, 0.0),
-        "R² with the base less R² without, paired: supported above 0, refuted below.",
-        f"R² from a random initialisation is {mean_of_found(fits['random_init']):.3f}.",
+        *interval,
+        rule="R² with the base less R² without, paired: supported above 0, refuted below.",
+        sentence=f"R² from a random initialisation is {number(mean_of_found(fits['random_init']), '.3f')}.",
     )
 
 
@@ -209,13 +211,13 @@ def _keeps_entropy(records: Mapping[str, Records], arm: str) -> Verdict:
     interval = mean_interval(difference)
     last = {a: records[a]["pass@16_test"][:, -1] for a in ("grpo", arm)}
     gain = mean_interval(last[arm] - last["grpo"])
-    return _verdict(
+    return Verdict(
         claim,
-        interval,
         above(interval, KEPT_ENTROPY),
-        rule,
-        f"{_signed(interval.estimate)} nats per token at matched reward; held-out pass@16 at the end "
-        f"{_signed(gain.estimate)} [{gain.low:.3f}, {gain.high:.3f}].",
+        *interval,
+        rule=rule,
+        sentence=f"{number(interval.estimate, '+.3f')} nats per token at matched reward; held-out pass@16 at the end "
+        f"{number(gain.estimate, '+.3f')} [{gain.low:.3f}, {gain.high:.3f}].",
     )
 
 
@@ -223,16 +225,7 @@ def _per_run(records: Records, measure: PerRun, reward: str = "reward_test") -> 
     """The measure of each run, ``[n]``; NaN for a run that diverged."""
     steps = records.steps[reward]
     early = int((steps <= EARLY * steps[-1]).sum())
-    pairs = zip(records["entropy_train"], records[reward], records.sound, strict=True)
-    return np.array([measure(h, r, early) if sound else np.nan for h, r, sound in pairs])
-
-
-def _verdict(claim: str, interval: Interval, outcome: Outcome, rule: str, sentence: str) -> Verdict:
-    return Verdict(claim, outcome, *interval, rule=rule, sentence=sentence)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
+    return records.per_run(lambda h, r: measure(h, r, early), records["entropy_train"], records[reward])
 
 
 def figure(records: Mapping[str, Records]) -> Figure:

@@ -35,18 +35,17 @@ Rule of judgement
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from toybed import plotting
 from toybed.agents.config import Setting, Spec, Supervised
+from toybed.benchmarks import entropy_mechanism_measures as measures
 from toybed.stats import Interval, mean_interval, mean_of_found
-from toybed.study import WIDER_INTERVALS, Outcome, Records, Study, Verdict, above, all_of, register
+from toybed.study import WIDER_INTERVALS, Records, Study, Verdict, above, all_of, headline, number, register, tally
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,12 +54,9 @@ if TYPE_CHECKING:
 EXACT = 0.99  # correlation that the theorems must show at a small step
 POSITIVE = 0.95  # share of the updates with a positive covariance
 FIRST = 5  # updates that are the start of a run
-MEMORY = 0.9  # Adam's first beta: how much of the average of gradients stays at each step
-SMALL_STEP = 0.1  # of the exact walks; advantages are below 1, so a logit moves by less than this
-WALK = 300  # steps of an exact walk
 RANKS = (1, 2, 4, 8)  # of the first right answer in the base: the worlds of the exact walks
 
-POLICIES = {"table": "table", "network": "network"}
+POLICIES = ("table", "network")
 ARMS = {
     "grpo_1": ("GRPO, 1 step", Spec("grpo"), 1),
     "grpo_4": ("GRPO, 4 steps", Spec("grpo"), 4),
@@ -81,8 +77,6 @@ RULE = "refuted if one of the five parts of the claim is refuted, supported if a
 
 AMENDMENTS = (WIDER_INTERVALS,)
 
-Curve = NDArray[np.float64]
-
 
 def arms(size: str) -> dict[str, Setting]:
     """The settings of the sweep: ``table_grpo_1``, ..., ``network_kl_cov_4``."""
@@ -102,46 +96,6 @@ def arms(size: str) -> dict[str, Setting]:
         for where, setting in (("table", table), ("network", network))
         for arm, (_, objective, steps) in ARMS.items()
     }
-
-
-# Without sampling ---------------------------------------------------------------------------------------------------
-
-
-class Walk(NamedTuple):
-    """Exact gradient steps: the change of entropy at each, seen and as the two forms of the covariance predict it.
-
-    ``vanilla`` is ``-eta Cov(log p, p A)``, ``natural`` is ``-eta Cov(log p, A)``; all ``[steps]``.
-    """
-
-    seen: Curve
-    vanilla: Curve
-    natural: Curve
-
-
-@cache
-def exact_walk(rank: int, natural: bool) -> Walk:
-    """Walk from the Zipf base of a bandit whose first right answer has this rank, by either gradient."""
-    from toybed.envs.answer_bandit import AnswerBandit
-
-    env = AnswerBandit(prompt_count=1, rank=rank)
-    logits, reward = env.demonstrator()[0].double().numpy(), env.rewards()[0].double().numpy()
-    entropies, vanilla, plain = [], [], []
-    for _ in range(WALK + 1):
-        logits = logits - np.logaddexp.reduce(logits)
-        p = np.exp(logits)
-        advantage = reward - p @ reward
-        entropies.append(-p @ logits)
-        vanilla.append(-SMALL_STEP * _covariance(p, logits, p * advantage))
-        plain.append(-SMALL_STEP * _covariance(p, logits, advantage))
-        logits = logits + SMALL_STEP * (advantage if natural else p * advantage)
-    return Walk(np.diff(entropies), np.array(vanilla[:-1]), np.array(plain[:-1]))
-
-
-def _covariance(p: Curve, x: Curve, y: Curve) -> float:
-    return float(p @ (x * y) - (p @ x) * (p @ y))
-
-
-# The judge ----------------------------------------------------------------------------------------------------------
 
 
 def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
@@ -169,191 +123,120 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         ),
         _sign_of_the_base(records),
     ]
-    network = claim[3]
-    verdict = Verdict(
-        claim=CLAIM,
-        outcome=all_of([part.outcome for part in claim]),
-        estimate=network.estimate,
-        low=network.low,
-        high=network.high,
-        n=network.n,
+    table, network = claim[2:4]
+    verdict = headline(
+        CLAIM,
+        parts=claim,
+        shown=network,
         rule=RULE,
-        sentence=_headline(claim, records),
+        sentence=f"Of the claim's {len(claim)} parts: {tally(claim)}. Update by update the correlation is "
+        f"{number(table.estimate)} in the table and {number(network.estimate)} in the network under GRPO with one step "
+        "a batch.",
+        records=records,
     )
     return verdict, claim + beside
 
 
-def _headline(claim: list[Verdict], records: Mapping[str, Records]) -> str:
-    counts = {o: sum(part.outcome == o for part in claim) for o in ("supported", "refuted", "undecided")}
-    said = ", ".join(f"{count} {o}" for o, count in counts.items() if count)
-    diverged = sum(arm.diverged for arm in records.values())
-    note = f" {diverged} {'run' if diverged == 1 else 'runs'} diverged, left out of every mean." if diverged else ""
-    return (
-        f"Of the claim's {len(claim)} parts: {said}. Update by update the correlation is {_number(claim[2].estimate)} "
-        f"in the table and {_number(claim[3].estimate)} in the network under GRPO with one step a batch.{note}"
-    )
-
-
 def _theorem(*, natural: bool) -> Verdict:
-    walks = [exact_walk(rank, natural) for rank in RANKS]
+    walks = [measures.exact_walk(rank, natural) for rank in RANKS]
     name, form, other = ("natural", "A", "p A") if natural else ("vanilla", "p A", "A")
-    own = np.array([correlation(w.natural if natural else w.vanilla, w.seen) for w in walks])
-    crossed = np.array([correlation(w.vanilla if natural else w.natural, w.seen) for w in walks])
+    own = np.array([measures.correlation(w.natural if natural else w.vanilla, w.seen) for w in walks])
+    crossed = np.array([measures.correlation(w.vanilla if natural else w.natural, w.seen) for w in walks])
     interval = Interval(float(own.mean()), float(own.min()), float(own.max()), len(own))
-    return _verdict(
+    return Verdict(
         f"Without sampling, a {name}-gradient step of a table changes entropy by -eta Cov(log p, {form}).",
-        interval,
         above(interval, EXACT),
-        f"correlation over {WALK} exact steps of {SMALL_STEP}, in bandits whose first right answer has rank "
-        f"{', '.join(map(str, RANKS))}: supported if above {EXACT} in all, refuted if in none; shown is the range.",
-        f"The lowest is {own.min():.4f}; with Cov(log p, {other}) in its place, {crossed.min():.2f}.",
+        *interval,
+        rule=f"correlation over {measures.WALK} exact steps of {measures.SMALL_STEP}, in bandits whose first right "
+        f"answer has rank {', '.join(map(str, RANKS))}: supported if above {EXACT} in all, refuted if in none; shown "
+        "is the range.",
+        sentence=f"The lowest is {own.min():.4f}; with Cov(log p, {other}) in its place, {crossed.min():.2f}.",
     )
 
 
 def _predicts(records: Mapping[str, Records], where: str) -> Verdict:
     arm = f"{where}_grpo_1"
-    interval = mean_interval(correlations(records[arm]))
-    remembered = mean_of_found(correlations(records[arm], steps=1))
-    return _verdict(
+    interval = mean_interval(measures.correlations(records[arm]))
+    averaged = mean_of_found(measures.correlations(records[arm], steps=1))
+    return Verdict(
         f"On sampled batches of a {where}, the covariance predicts the entropy change of each update of GRPO.",
-        interval,
         above(interval, 0.0),
-        "correlation over updates of minus the covariance with the change, mean over seeds, one step a batch: "
+        *interval,
+        rule="correlation over updates of minus the covariance with the change, mean over seeds, one step a batch: "
         "supported above 0, refuted below.",
-        f"It is {_number(interval.estimate)}; with the covariance averaged as Adam averages gradients, "
-        f"{_number(remembered)}.",
+        sentence=f"It is {number(interval.estimate)}; with the covariance averaged as Adam averages gradients, "
+        f"{number(averaged)}.",
     )
 
 
 def _stays_positive(records: Mapping[str, Records]) -> Verdict:
-    interval = mean_interval(positive_share(records["network_grpo_1"]))
+    arm = records["network_grpo_1"]
+    interval = mean_interval(measures.positive_share(arm))
     others = ", ".join(
-        f"{ARMS[arm][0]} {_number(mean_of_found(positive_share(records[f'network_{arm}'])))}" for arm in OTHERS
+        f"{ARMS[a][0]} {number(mean_of_found(measures.positive_share(records[f'network_{a}'])))}" for a in OTHERS
     )
-    mean = mean_of_found(_per_run(records["network_grpo_1"], lambda cov, _: float(cov.mean())))
-    return _verdict(
+    mean = mean_of_found(arm.per_run(lambda cov: float(cov.mean()), arm["sampled_covariance"]))
+    return Verdict(
         "In a network from a trained base the covariance stays positive under GRPO.",
-        interval,
         above(interval, POSITIVE),
-        f"share of updates whose batch has a positive covariance: supported above {POSITIVE}, refuted below.",
-        f"The share is {_number(interval.estimate)} and the mean covariance {_number(mean, 4)}; shares of the others: "
-        f"{others}.",
+        *interval,
+        rule=f"share of updates whose batch has a positive covariance: supported above {POSITIVE}, refuted below.",
+        sentence=f"The share is {number(interval.estimate)} and the mean covariance {number(mean, '.4f')}; shares of "
+        f"the others: {others}.",
     )
 
 
 def _others(records: Mapping[str, Records], where: str) -> Verdict:
-    found = {arm: correlations(records[f"{where}_{arm}"]) for arm in OTHERS}
+    found = {arm: measures.correlations(records[f"{where}_{arm}"]) for arm in OTHERS}
     intervals = {arm: mean_interval(values) for arm, values in found.items()}
     worst = min(intervals, key=lambda arm: np.nan_to_num(intervals[arm].estimate, nan=-2.0))
-    listed = ", ".join(f"{ARMS[arm][0]} {_number(interval.estimate)}" for arm, interval in intervals.items())
-    return _verdict(
+    listed = ", ".join(f"{ARMS[arm][0]} {number(interval.estimate)}" for arm, interval in intervals.items())
+    return Verdict(
         f"In a {where} it predicts under the other objectives and with stale data too.",
-        intervals[worst],
         all_of([above(interval, 0.0) for interval in intervals.values()]),
-        "the same correlation: supported if above 0 in every arm, refuted if below in one; shown is the lowest.",
-        f"Correlations: {listed}.",
+        *intervals[worst],
+        rule="the same correlation: supported if above 0 in every arm, refuted if below in one; shown is the lowest.",
+        sentence=f"Correlations: {listed}.",
     )
 
 
 def _beyond_trend(records: Mapping[str, Records]) -> Verdict:
     arm = records["network_grpo_1"]
-    interval = mean_interval(_per_run(arm, lambda cov, dh: correlation(*map(without_trend, (-cov, dh)))))
-    averaged = mean_of_found(
-        _per_run(arm, lambda cov, dh: correlation(without_trend(-remembered(cov, MEMORY)), without_trend(dh)))
-    )
-    return _verdict(
+    interval = mean_interval(measures.correlations(arm, trend=False))
+    averaged = mean_of_found(measures.correlations(arm, steps=1, trend=False))
+    return Verdict(
         "In the network the covariance tells more than that both fade together: it predicts beyond the trend.",
-        interval,
         above(interval, 0.0),
-        "the correlation of what a cubic in the update's number leaves, under GRPO: supported above 0, refuted below.",
-        f"It is {_number(interval.estimate)}; averaged as Adam averages, {_number(averaged)}.",
+        *interval,
+        rule="the correlation of what a cubic in the update's number leaves, under GRPO: supported above 0, refuted "
+        "below.",
+        sentence=f"It is {number(interval.estimate)}; averaged as Adam averages, {number(averaged)}.",
     )
 
 
 def _weaker(records: Mapping[str, Records], strong: str, weak: str, claim: str) -> Verdict:
-    gap = correlations(records[strong]) - correlations(records[weak])
-    interval = mean_interval(gap)
-    return _verdict(
+    interval = mean_interval(measures.correlations(records[strong]) - measures.correlations(records[weak]))
+    return Verdict(
         claim,
-        interval,
         above(interval, 0.0),
-        "difference of the two correlations under GRPO, mean over seeds: supported above 0, refuted below.",
-        f"The difference is {_signed(interval.estimate)}.",
+        *interval,
+        rule="difference of the two correlations under GRPO, mean over seeds: supported above 0, refuted below.",
+        sentence=f"The difference is {number(interval.estimate, '+.3f')}.",
     )
 
 
 def _sign_of_the_base(records: Mapping[str, Records]) -> Verdict:
     """The bandit's right answers have ranks 4 to 6: log p is -2.8 on them and -2.4 on average, so Cov < 0 at first."""
     arm = records["table_grpo_1"]
-    interval = mean_interval(_per_run(arm, lambda cov, _: -float(cov[:FIRST].mean())))
-    change = mean_of_found(_per_run(arm, lambda _, dh: float(dh[:FIRST].sum())))
-    return _verdict(
+    interval = mean_interval(arm.per_run(lambda cov: -float(cov[:FIRST].mean()), arm["sampled_covariance"]))
+    change = mean_of_found(arm.per_run(lambda dh: float(dh[:FIRST].sum()), measures.changes(arm)))
+    return Verdict(
         "The sign is the base's: where it prefers wrong answers (the table) the covariance starts below 0.",
-        interval,
         above(interval, 0.0),
-        f"minus the mean covariance of the first {FIRST} updates under GRPO: supported above 0, refuted below.",
-        f"Entropy changes by {_signed(change)} nats in these updates.",
+        *interval,
+        rule=f"minus the mean covariance of the first {FIRST} updates under GRPO: supported above 0, refuted below.",
+        sentence=f"Entropy changes by {number(change, '+.3f')} nats in these updates.",
     )
-
-
-# Measures of a run --------------------------------------------------------------------------------------------------
-
-
-def correlation(x: Curve, y: Curve) -> float:
-    """Pearson's, NaN where one of the two does not move."""
-    x, y = x - x.mean(), y - y.mean()
-    size = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / size if size > 0 else float("nan")
-
-
-def remembered(values: Curve, memory: float) -> Curve:
-    """The average that an optimiser has of what it saw: ``m_t = memory m_{t-1} + (1 - memory) x_t``, unbiased."""
-    average, result = 0.0, np.empty_like(values)
-    for t, value in enumerate(values):
-        average = memory * average + (1 - memory) * value
-        result[t] = average / (1 - memory ** (t + 1))
-    return result
-
-
-def without_trend(values: Curve) -> Curve:
-    """What a cubic in the update's number leaves."""
-    time = np.linspace(-1, 1, len(values))
-    return values - np.polynomial.Polynomial.fit(time, values, 3)(time)
-
-
-def correlations(records: Records, *, steps: int | None = None) -> NDArray[np.float64]:
-    """Of minus the covariance with the entropy change, ``[n]``; with ``steps`` on a batch, averaged as Adam would."""
-
-    def measure(cov: Curve, change: Curve) -> float:
-        return correlation(-cov if steps is None else -remembered(cov, MEMORY**steps), change)
-
-    return _per_run(records, measure)
-
-
-def positive_share(records: Records) -> NDArray[np.float64]:
-    """Share of the updates whose batch has a positive covariance, ``[n]``."""
-    return _per_run(records, lambda cov, _: float((cov > 0).mean()))
-
-
-def _per_run(records: Records, measure: Callable[[Curve, Curve], float]) -> NDArray[np.float64]:
-    """A measure of covariance and entropy change at each update, ``[n]``; NaN for a run that diverged."""
-    pairs = zip(records["sampled_covariance"], np.diff(records["entropy_train"], axis=1), records.sound, strict=True)
-    return np.array([measure(cov, change) if sound else np.nan for cov, change, sound in pairs])
-
-
-def _verdict(claim: str, interval: Interval, outcome: Outcome, rule: str, sentence: str) -> Verdict:
-    return Verdict(claim, outcome, *interval, rule=rule, sentence=sentence)
-
-
-def _number(value: float, digits: int = 2) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "not known"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}" if np.isfinite(value) else "not known"
-
-
-# The figure ---------------------------------------------------------------------------------------------------------
 
 
 def figure(records: Mapping[str, Records]) -> Figure:
@@ -368,10 +251,10 @@ def figure(records: Mapping[str, Records]) -> Figure:
 def _draw_theorem(axes: Axes) -> None:
     ends = {}
     for rank, colour in zip(RANKS, plotting.COLOURS[1:], strict=False):
-        walk, steps = exact_walk(rank, natural=False), np.arange(1, WALK + 1)
+        walk, steps = measures.exact_walk(rank, natural=False), np.arange(1, measures.WALK + 1)
         axes.plot(steps, walk.seen * 1e3, color=colour, alpha=0.35, linewidth=4, solid_capstyle="butt")
         axes.plot(steps, walk.vanilla * 1e3, color=colour, linewidth=1, linestyle=(0, (4, 3)))
-        ends[f"rank {rank}"] = (WALK, float(walk.seen[-1] * 1e3), colour)
+        ends[f"rank {rank}"] = (measures.WALK, float(walk.seen[-1] * 1e3), colour)
     axes.axhline(0, color="#555555", linewidth=0.8, zorder=0)
     axes.text(
         0.98, 0.97, "by rank of the first right answer", fontsize=8, ha="right", va="top", transform=axes.transAxes
@@ -381,19 +264,11 @@ def _draw_theorem(axes: Axes) -> None:
 
 
 def _draw_updates(axes: Axes, records: Records) -> None:
-    cov, change = (x[records.sound] for x in (records["sampled_covariance"], np.diff(records["entropy_train"], axis=1)))
+    cov, change = (x[records.sound] for x in (records["sampled_covariance"], measures.changes(records)))
     parts = np.array_split(np.arange(cov.shape[1]), 3)
     for part, colour, name in zip(parts, plotting.COLOURS[1:], ("first", "second", "last"), strict=False):
-        axes.plot(
-            cov[:, part].ravel(),
-            change[:, part].ravel() * 1e3,
-            "o",
-            color=colour,
-            markersize=2.8,
-            alpha=0.6,
-            markeredgewidth=0,
-            label=f"{name} third",
-        )
+        x, y = cov[:, part].ravel(), change[:, part].ravel() * 1e3
+        axes.plot(x, y, "o", color=colour, markersize=2.8, alpha=0.6, markeredgewidth=0, label=f"{name} third")
     for line in (axes.axhline, axes.axvline):
         line(0, color="#555555", linewidth=0.8, zorder=0)
     axes.legend(fontsize=8, frameon=False, handletextpad=0.1)
@@ -406,10 +281,10 @@ def _draw_updates(axes: Axes, records: Records) -> None:
 
 def _draw_correlations(axes: Axes, records: Mapping[str, Records]) -> None:
     rows = {arm: -float(i) for i, arm in enumerate(ARMS)}
-    for where, colour, shift in (("table", plotting.COLOURS[1], 0.14), ("network", plotting.COLOURS[2], -0.14)):
+    for where, colour, shift in zip(POLICIES, plotting.COLOURS[1:], (0.14, -0.14), strict=False):
         for arm, y in rows.items():
-            interval = mean_interval(correlations(records[f"{where}_{arm}"]))
-            averaged = mean_of_found(correlations(records[f"{where}_{arm}"], steps=ARMS[arm][2]))
+            interval = mean_interval(measures.correlations(records[f"{where}_{arm}"]))
+            averaged = mean_of_found(measures.correlations(records[f"{where}_{arm}"], steps=ARMS[arm][2]))
             axes.plot([interval.low, interval.high], [y + shift] * 2, color=colour, linewidth=1.6)
             axes.plot(interval.estimate, y + shift, "o", color=colour, markersize=5)
             axes.plot(averaged, y + shift, "o", color=colour, markersize=5, markerfacecolor="white")

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from toybed import plotting
 from toybed.agents.config import Setting, Spec
 from toybed.stats import mean_interval, mean_of_found
-from toybed.study import WIDER_INTERVALS, Outcome, Records, Study, Verdict, above, all_of, register
+from toybed.study import WIDER_INTERVALS, Records, Study, Verdict, above, below, headline, number, register
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,31 +115,22 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     parts = {arm: _arm(records, arm) for arm in ARMS}
     alike = [parts[arm] for arm in (*SAME, *SCALED)]
     furthest = max(alike, key=lambda part: np.nan_to_num(part.estimate, nan=np.inf))
-    verdict = Verdict(
-        claim=CLAIM,
-        outcome=all_of([part.outcome for part in parts.values()]),
-        estimate=furthest.estimate,
-        low=furthest.low,
-        high=furthest.high,
-        n=furthest.n,
-        rule=RULE,
-        sentence=_headline(parts, records),
+    verdict = headline(
+        CLAIM, parts=[*parts.values()], shown=furthest, rule=RULE, sentence=_sentence(parts), records=records
     )
     return verdict, [*parts.values(), _stale_parts(records)]
 
 
-def _headline(parts: Mapping[str, Verdict], records: Mapping[str, Records]) -> str:
+def _sentence(parts: Mapping[str, Verdict]) -> str:
     def named(group: Mapping[str, tuple[str, Spec]]) -> str:
         against = [name for arm, (name, _) in group.items() if parts[arm].outcome != "supported"]
         return f" (not so, or not decided: {', '.join(against)})" if against else ""
 
     alike = {**SAME, **SCALED}
     same, other = (sum(parts[arm].outcome == "supported" for arm in group) for group in (alike, OTHER))
-    diverged = sum(arm.diverged for arm in records.values())
-    note = f" {diverged} {'run' if diverged == 1 else 'runs'} diverged, left out of every mean." if diverged else ""
     return (
         f"{same} of {len(alike)} objectives that should be GRPO at ratio 1 are{named(alike)}; "
-        f"{other} of {len(OTHER)} that should not be are not{named(OTHER)}.{note}"
+        f"{other} of {len(OTHER)} that should not be are not{named(OTHER)}."
     )
 
 
@@ -147,20 +138,19 @@ def _arm(records: Mapping[str, Records], arm: str) -> Verdict:
     name = ARMS[arm][0]
     interval = mean_interval(differences(records, arm))
     stale = mean_of_found(differences(records, f"{arm}_stale"))
-    differs = above(interval, SAME_WITHIN)
     if arm in OTHER:
-        claim, outcome = f"{name} is not GRPO, even at ratio 1.", differs
+        claim, outcome = f"{name} is not GRPO, even at ratio 1.", above(interval, SAME_WITHIN)
     else:
         extra = ", up to a factor that Adam removes" if arm in SCALED else ""
-        claim, outcome = f"{name} is GRPO at ratio 1{extra}.", _opposite(differs)
+        claim, outcome = f"{name} is GRPO at ratio 1{extra}.", below(interval, SAME_WITHIN)
     return Verdict(
         claim,
         outcome,
         *interval,
         rule=f"largest difference of entropy from GRPO's, mean over seeds: the same if below {SAME_WITHIN:g} nats per "
         "token, different if above.",
-        sentence=f"It differs by {_number(interval.estimate)} nats; with {STALE_STEPS} steps a batch, by "
-        f"{_number(stale)}.",
+        sentence=f"It differs by {number(interval.estimate, '.2g')} nats; with {STALE_STEPS} steps a batch, by "
+        f"{number(stale, '.2g')}.",
     )
 
 
@@ -177,12 +167,8 @@ def _stale_parts(records: Mapping[str, Records]) -> Verdict:
         *interval,
         rule=f"share of them whose largest difference is above {SAME_WITHIN:g} nats per token, mean over seeds: "
         "supported above one half, refuted below.",
-        sentence=f"The share is {_number(interval.estimate)}; still within: {', '.join(stays) or 'none'}.",
+        sentence=f"The share is {number(interval.estimate, '.2g')}; still within: {', '.join(stays) or 'none'}.",
     )
-
-
-def _opposite(outcome: Outcome) -> Outcome:
-    return {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}[outcome]  # type: ignore[return-value]
 
 
 def differences(records: Mapping[str, Records], arm: str) -> NDArray[np.float64]:
@@ -190,10 +176,6 @@ def differences(records: Mapping[str, Records], arm: str) -> NDArray[np.float64]
     found, grpo = records[arm], records["grpo_stale" if arm.endswith("_stale") else "grpo"]
     largest = np.abs(found["entropy_train"] - grpo["entropy_train"]).max(1)
     return np.where(found.sound & grpo.sound, largest, np.nan)
-
-
-def _number(value: float) -> str:
-    return f"{value:.2g}" if np.isfinite(value) else "not known"
 
 
 FRESH, STALE = plotting.COLOURS[1], plotting.COLOURS[2]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from toybed.envs.core import Evaluation, TokenEnv, check_split
+from toybed.envs.core import MAX_ENUMERATED, Evaluation, TokenEnv, check_split
 from toybed.errors import ToybedError
 
 STYLE = (4.0, 3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.3)
@@ -25,6 +25,15 @@ class ChainState(NamedTuple):
     time: Tensor
 
 
+class ChainHistory(NamedTuple):
+    """The state of the tokens view: ``value``, ``goal`` and ``time``, and ``seen [..., L + 1]``, the observation."""
+
+    value: Tensor
+    goal: Tensor
+    time: Tensor
+    seen: Tensor
+
+
 @dataclass(frozen=True)
 class ChainReach(TokenEnv):
     """Reach a goal value by a chain of operations.
@@ -35,7 +44,9 @@ class ChainReach(TokenEnv):
     Action space:
         ``Discrete(V)``: the operation to apply.
     Observation:
-        ``MultiDiscrete([m, m, L + 1])``: current value, goal, operations done.
+        ``MultiDiscrete([m, m, L + 1])``: current value, goal, operations done. With ``view="tokens"`` instead
+        ``MultiDiscrete([m, m, V + 1, ..., V + 1])``: goal, start, the operations chosen so far, and V for those to
+        come, L - 1 of them (no choice follows the last). The policy then has to work out the current value itself.
     Reward:
         ``1[x_L = goal]``, at the end.
     Termination:
@@ -43,7 +54,7 @@ class ChainReach(TokenEnv):
     Knobs:
         ``modulus`` m (a prime; 13 to 97 are sensible), ``operations`` V (sensible: 4 to 16), ``length`` L (3 to 6),
         ``train_share`` of prompts in the train split (a smaller one leaves a larger gap to generalise over),
-        ``table_seed``.
+        ``table_seed``, and ``view``: "state" or "tokens", what the policy sees; nothing else depends on it.
     Optimum and random baseline:
         1 where every prompt has a solution (``V^L / m`` on average: 132 by default), and exactly ``1/m`` over all
         prompts: for each start the chances of the m goals add up to 1. A single prompt, or a split, differs a little.
@@ -57,6 +68,7 @@ class ChainReach(TokenEnv):
     length: int = 4
     train_share: float = 0.7
     table_seed: int = 0
+    view: str = "state"
 
     def __post_init__(self) -> None:
         m = self.modulus
@@ -71,6 +83,8 @@ class ChainReach(TokenEnv):
                 f"chain_reach: train_share is {self.train_share}; allowed: above 0 and below 1, with one of the {m**2} "
                 "prompts at least on each side"
             )
+        if self.view not in ("state", "tokens"):
+            raise ToybedError(f"chain_reach: view is {self.view!r}; allowed: 'state' or 'tokens'")
 
     @property
     def horizon(self) -> int:
@@ -82,27 +96,43 @@ class ChainReach(TokenEnv):
 
     @property
     def observation_sizes(self) -> tuple[int, ...]:
+        if self.history is not None:
+            return (self.modulus, self.modulus, *(self.operations + 1,) * (self.length - 1))
         return (self.modulus, self.modulus, self.length + 1)
+
+    @property
+    def history(self) -> int | None:
+        return 2 if self.view == "tokens" else None
 
     @property
     def n_prompts(self) -> int:
         return self.modulus**2
 
     # -- how it moves ----------------------------------------------------------------------------------------------
-    def reset(self, prompt: Tensor, noise: Tensor | None = None) -> ChainState:
-        return ChainState(prompt // self.modulus, prompt % self.modulus, torch.zeros_like(prompt))
+    def reset(self, prompt: Tensor, noise: Tensor | None = None) -> ChainState | ChainHistory:
+        start, goal = prompt // self.modulus, prompt % self.modulus
+        if self.history is None:
+            return ChainState(start, goal, torch.zeros_like(prompt))
+        to_come = torch.full_like(prompt, self.operations)
+        seen = torch.stack([goal, start, *(to_come,) * (self.length - 1)], -1)
+        return ChainHistory(start, goal, torch.zeros_like(prompt), seen)
 
-    def observe(self, state: ChainState) -> Tensor:
-        return torch.stack(state, -1)
+    def observe(self, state: ChainState | ChainHistory) -> Tensor:
+        return state.seen if isinstance(state, ChainHistory) else torch.stack(state, -1)
 
-    def step(self, state: ChainState, token: Tensor) -> ChainState:
-        return ChainState(self._tables[0][state.value, token], state.goal, state.time + 1)
+    def step(self, state: ChainState | ChainHistory, token: Tensor) -> ChainState | ChainHistory:
+        value = self._tables[0][state.value, token]
+        if isinstance(state, ChainState):
+            return ChainState(value, state.goal, state.time + 1)
+        here = torch.arange(self.length + 1, device=self.device) == state.time[..., None] + 2
+        seen = torch.where(here, token[..., None], state.seen)
+        return ChainHistory(value, state.goal, state.time + 1, seen)
 
-    def reward(self, state: ChainState) -> Tensor:
+    def reward(self, state: ChainState | ChainHistory) -> Tensor:
         return ((state.value == state.goal) & (state.time == self.length)).float()
 
-    def describe(self, state: ChainState) -> str:
-        value, goal, time = (int(part) for part in state)
+    def describe(self, state: ChainState | ChainHistory) -> str:
+        value, goal, time = (int(part) for part in state[:3])
         return f"at {value}, goal {goal}, {self.length - time} of {self.length} operations left"
 
     # -- its truth -------------------------------------------------------------------------------------------------
@@ -150,6 +180,8 @@ class ChainReach(TokenEnv):
         return 1.0 / self.modulus
 
     def contexts(self) -> Tensor:
+        if self.history is not None:
+            return self._histories()
         time, value, goal = torch.meshgrid(
             torch.arange(self.length, device=self.device),
             torch.arange(self.modulus, device=self.device),
@@ -159,6 +191,8 @@ class ChainReach(TokenEnv):
         return torch.stack([value, goal, time], -1).flatten(0, -2)
 
     def context_index(self, observation: Tensor) -> Tensor:
+        if self.history is not None:
+            return self._history_index(observation)
         value, goal, time = observation.unbind(-1)
         return (time * self.modulus + value) * self.modulus + goal
 
@@ -186,13 +220,17 @@ class ChainReach(TokenEnv):
         uniform = torch.full_like(ahead, 1 / self.operations)
         solver = torch.where(total > 0, ahead / total.clamp(min=1e-300), uniform)
         mixed = (1 - noise) * solver + noise * uniform
-        return mixed.transpose(2, 3).reshape(-1, self.operations).clamp(min=1e-38).log().float()
+        table = mixed.transpose(2, 3).reshape(-1, self.operations).clamp(min=1e-38).log().float()
+        return table if self.history is None else table[self._state_of_history()]
 
     def evaluate(self, log_probs: Tensor) -> Evaluation:
         """Exact reward and sequence entropy on all prompts, by dynamic programming backwards in time.
 
         ``W_t(x, g) = sum_j pi(j | x, g, t) W_{t+1}(op_j x, g)``, and with ``H(pi)`` added at each step for entropy.
+        In the tokens view the same over histories: as much work as the table has entries.
         """
+        if self.history is not None:
+            return self._evaluate_histories(log_probs)
         m, lead = self.modulus, log_probs.shape[:-2]
         log_pi = log_probs.view(*lead, self.length, m, m, self.operations)
         pi = log_pi.exp()
@@ -209,3 +247,65 @@ class ChainReach(TokenEnv):
         """``sum_j pi[..., x, g, j] value[..., op_j x, g]``."""
         ahead = value[..., self._tables[0], :]  # [..., x, j, g]
         return torch.einsum("...xgj,...xjg->...xg", pi, ahead)
+
+    # -- the tokens view: a tree of histories for each prompt ------------------------------------------------------
+    # Histories of t tokens are numbered like a number in base V whose leading digit is the prompt: the children of
+    # history h are h V, ..., h V + V - 1. Contexts are the numbers of t = 0, then those of t = 1, and so on.
+    @property
+    def _level_sizes(self) -> list[int]:
+        """How many histories have t tokens, for t = 0 .. L - 1."""
+        sizes = [self.n_prompts * self.operations**t for t in range(self.length)]
+        if sum(sizes) > MAX_ENUMERATED:
+            raise ToybedError(
+                f'chain_reach: {sum(sizes)} histories of view="tokens" are too many to list (at most {MAX_ENUMERATED})'
+            )
+        return sizes
+
+    @cached_property
+    def _reached(self) -> tuple[Tensor, ...]:
+        """The value after each history of t tokens, for t = 0 .. L - 1, each ``[m^2 V^t]``."""
+        values = [torch.arange(self.n_prompts, device=self.device) // self.modulus]
+        for _ in self._level_sizes[1:]:
+            values.append(self._tables[0][values[-1]].flatten())
+        return tuple(values)
+
+    def _goals(self, time: int) -> Tensor:
+        """The goal of each history of ``time`` tokens, ``[m^2 V^t]``."""
+        goal = torch.arange(self.n_prompts, device=self.device) % self.modulus
+        return goal.repeat_interleave(self.operations**time)
+
+    def _histories(self) -> Tensor:
+        """All contexts, ``[C, L + 1]`` with ``C = m^2 (1 + V + ... + V^(L-1))``."""
+        levels = []
+        for time, size in enumerate(self._level_sizes):
+            number = torch.arange(size, device=self.device)
+            digits = [number // self.operations**place % self.operations for place in reversed(range(time))]
+            to_come = [torch.full_like(number, self.operations)] * (self.length - 1 - time)
+            start = number // (self.operations**time * self.modulus)
+            levels.append(torch.stack([self._goals(time), start, *digits, *to_come], -1))
+        return torch.cat(levels)
+
+    def _history_index(self, observation: Tensor) -> Tensor:
+        goal, start, *tokens = observation.unbind(-1)
+        number, first = start * self.modulus + goal, torch.zeros_like(goal)
+        for token, size in zip(tokens, self._level_sizes[:-1], strict=True):
+            chosen = token < self.operations
+            number = torch.where(chosen, number * self.operations + token, number)
+            first = torch.where(chosen, first + size, first)
+        return first + number
+
+    def _state_of_history(self) -> Tensor:
+        """The context of the state view that each history leads to, ``[C]``."""
+        m = self.modulus
+        return torch.cat([(time * m + value) * m + self._goals(time) for time, value in enumerate(self._reached)])
+
+    def _evaluate_histories(self, log_probs: Tensor) -> Evaluation:
+        *_, last = self._reached
+        worth = (self._tables[0][last] == self._goals(self.length - 1)[:, None]).flatten().to(log_probs.dtype)
+        entropy = torch.zeros_like(worth)
+        for log_pi in reversed(log_probs.split(self._level_sizes, -2)):  # [..., m^2 V^t, V]
+            pi = log_pi.exp()
+            # what lies ahead of a history: its V children stand side by side
+            worth, entropy = (ahead.view(*ahead.shape[:-1], -1, self.operations) for ahead in (worth, entropy))
+            worth, entropy = (pi * worth).sum(-1), (pi * (entropy - log_pi)).sum(-1)
+        return Evaluation(worth, entropy)

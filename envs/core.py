@@ -60,6 +60,15 @@ class TokenEnv(ABC):
         """An observation is a vector of F integers; entry f is below ``observation_sizes[f]``."""
 
     @property
+    def history(self) -> int | None:
+        """Where in the observation the response's own tokens begin; None where the observation hides them.
+
+        From this entry on the observation holds the tokens chosen so far, in order, and V for those to come; the
+        entries before it are the prompt. With it policies can read the observation as a sequence.
+        """
+        return None
+
+    @property
     @abstractmethod
     def n_prompts(self) -> int:
         """Prompts are numbered ``0 .. n_prompts - 1``."""
@@ -176,6 +185,14 @@ class TokenEnv(ABC):
     def on(self, device: str) -> Self:
         """The same world with its tables on another device."""
         return replace(self, device=device)
+
+
+def sample_of(prompts: Tensor, count: int) -> Tensor:
+    """At most ``count`` of the prompts ``[P]``, the same ones every time, in their order."""
+    if len(prompts) <= count:
+        return prompts
+    chosen = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(0))[:count]
+    return prompts[chosen.sort().values.to(prompts.device)]
 
 
 def check_split(split: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -100,6 +101,11 @@ def test_show_tells_of_every_name(capsys: Capture, name: str) -> None:
         (["show", "grop"], ["'grop'", "'grpo'", "toybed list"]),
         (["show", "entropy_lwa"], ["'entropy_lwa'", "'entropy_law'"]),
         (["show", "chain_raech"], ["'chain_raech'", "'chain_reach'"]),
+        (["lst"], ["unknown command 'lst': did you mean 'list'? toybed --help shows all"]),
+        (["--debug", "list"], ["unknown command '--debug'", "check, list"]),
+        (["list", "--jsno"], ["unknown option '--jsno': did you mean '--json'? toybed list --help shows all"]),
+        (["run", "--sedes=2", "entropy_law"], ["unknown option '--sedes': did you mean '--seeds'?"]),
+        (["run", "entropy_law", "--name", "x"], ["unknown option '--name'", "toybed run --help"]),
         (["run", "entropy_law", "--quick", "--full"], ["--quick", "--full"]),
         (["run", "entropy_law", "--seeds", "0"], ["seeds is 0", "at least 1"]),
         (["run", "entropy_law", "--seeds", "-1"], ["seeds is -1", "at least 1"]),
@@ -192,7 +198,7 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["lsit"], ["run"], ["show"], ["run", "entropy_law", "--sedes", "2"], ["run", "entropy_law", "--seeds", "x"]],
+    [["run"], ["show"], ["show", "grpo", "rloo"], ["list", "quesitons"], ["run", "entropy_law", "--seeds", "x"]],
 )
 def test_a_command_that_cannot_be_read_ends_with_2(capsys: Capture, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -202,6 +208,28 @@ def test_a_command_that_cannot_be_read_ends_with_2(capsys: Capture, arguments: l
     assert out == ""
     assert "Traceback" not in err
     assert "help" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]], ids=["nothing", "-h", "--help"])
+def test_help_names_every_command(capsys: Capture, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert not ended.value.code
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert set(cli.COMMANDS) <= set(re.findall(r"\w+", out))
+
+
+@pytest.mark.parametrize("verb", cli.COMMANDS)
+def test_every_option_in_the_help_is_known(capsys: Capture, verb: str) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+    shown = set(re.findall("--[a-z][a-z-]*", capsys.readouterr().out))
+    assert {"--help", "--json", "--debug"} <= shown
+    for option in shown:
+        with pytest.raises(SystemExit):  # with the help, or because an option lacks its value
+            cli.main([verb, option, "--help"])
+        assert "unknown" not in capsys.readouterr().err
 
 
 def test_a_wrong_name_ends_the_program_with_2_and_no_traceback() -> None:

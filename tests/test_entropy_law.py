@@ -46,7 +46,7 @@ def entropies(seeds: int = SEEDS) -> Array:
 def arm(h: Array, reward: Array, train: Array | None = None) -> Records:
     curves = {"entropy_train": h, "reward_test": reward, "reward_train": reward if train is None else train}
     curves["pass@16_test"] = np.clip(curves["reward_test"] + 0.05, 0, 1)
-    return Records({name: STEPS for name in curves}, curves, 0)
+    return Records({name: STEPS for name in curves}, curves)
 
 
 def no_law(h: Array) -> Array:
@@ -74,7 +74,7 @@ def diverge(records: Records, run: int, at: int, *, wild: bool = True) -> Record
         if wild:
             values[run] = 1e6 * np.arange(len(STEPS))
         values[run, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, diverged=records.diverged + 1)
+    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
 
 
 def without(records: Records, run: int) -> Records:
@@ -216,6 +216,7 @@ def test_an_arm_that_diverged_altogether_leaves_its_parts_undecided(name: str) -
         records[name] = diverge(records[name], run, at=3 + run)
     verdict, parts = judged(records)
     assert f"{SEEDS} runs diverged" in verdict.sentence
+    assert all("nan" not in part.sentence for part in (verdict, *parts.values()))
     reads = {
         "grpo": set(PARTS),
         "rloo": {"same a"},

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from toybed.benchmarks import entropy_mechanism as mechanism
+from toybed.benchmarks import entropy_mechanism_measures as measures
 from toybed.envs.answer_bandit import AnswerBandit
 from toybed.exact import entropy_flow, reward_gradient
 from toybed.plotting import svg
@@ -36,7 +37,7 @@ def arm(cov: Array, change: Array) -> Records:
     entropy = np.concatenate([np.full((len(change), 1), 2.0), 2.0 + change.cumsum(1)], 1)
     steps = np.arange(UPDATES + 1)
     curves = {"sampled_covariance": cov, "entropy_train": entropy, "reward_train": np.ones_like(entropy) / 2}
-    return Records({"sampled_covariance": steps[1:], "entropy_train": steps, "reward_train": steps}, curves, 0)
+    return Records({"sampled_covariance": steps[1:], "entropy_train": steps, "reward_train": steps}, curves)
 
 
 def house(**other: Records) -> dict[str, Records]:
@@ -108,10 +109,10 @@ def test_fading_together_is_not_prediction_beyond_the_trend() -> None:
 
 def test_the_trend_is_taken_away_whole_and_nothing_else() -> None:
     time = np.arange(UPDATES, dtype=float)
-    np.testing.assert_allclose(mechanism.without_trend(1 + time - 0.3 * time**2 + 0.01 * time**3), 0, atol=1e-9)
+    np.testing.assert_allclose(measures.without_trend(1 + time - 0.3 * time**2 + 0.01 * time**3), 0, atol=1e-9)
     wiggle = np.cos(np.pi * time)
-    left = mechanism.without_trend(wiggle + time)
-    assert mechanism.correlation(left, wiggle) > 0.99
+    left = measures.without_trend(wiggle + time)
+    assert measures.correlation(left, wiggle) > 0.99
 
 
 @pytest.mark.parametrize(("negative", "outcome"), [(0, "supported"), (1, "supported"), (3, "refuted")])
@@ -151,19 +152,19 @@ def test_a_base_that_prefers_wrong_answers_starts_below_zero() -> None:
 
 def test_the_average_is_the_one_of_adam() -> None:
     """By hand: m = 0.1 * 1, over 0.1; m = 0.09 + 0.1 * 3 = 0.39, over 0.19; m = 0.351 + 0.2 = 0.551, over 0.271."""
-    got = mechanism.remembered(np.array([1.0, 3.0, 2.0]), 0.9)
+    got = measures.remembered(np.array([1.0, 3.0, 2.0]), 0.9)
     np.testing.assert_allclose(got, [1.0, 0.39 / 0.19, 0.551 / 0.271])
 
 
 def test_an_averaged_covariance_is_found_to_be_one() -> None:
     """Entropy that moves by Adam's average of the covariance: the newest batch shows sqrt(1 - 0.81) = 0.44 of it."""
     cov = covariances()
-    change = np.stack([-0.01 * mechanism.remembered(c, mechanism.MEMORY) for c in cov])
+    change = np.stack([-0.01 * measures.remembered(c, measures.MEMORY) for c in cov])
     records = arm(cov, change)
-    np.testing.assert_allclose(mechanism.correlations(records, steps=1), 1.0)
+    np.testing.assert_allclose(measures.correlations(records, steps=1), 1.0)
     # 6 runs of 40 updates: the mean correlation has an error of about 0.16 / sqrt(6) = 0.07; at the start the average
     # is over fewer batches, which shows more of the newest.
-    assert 0.2 < mechanism.correlations(records).mean() < 0.75
+    assert 0.2 < measures.correlations(records).mean() < 0.75
 
 
 def test_the_exact_walk_is_that_of_the_exact_module() -> None:
@@ -171,12 +172,12 @@ def test_the_exact_walk_is_that_of_the_exact_module() -> None:
     env = AnswerBandit(prompt_count=1, rank=4)
     logits = env.demonstrator().double()
     # The base is stored in float32: both sides start from the same rounded numbers.
-    walk = mechanism.exact_walk(4, natural=False)
+    walk = measures.exact_walk(4, natural=False)
     flow = entropy_flow(env, logits, -reward_gradient(env, logits))
-    assert walk.vanilla[0] == pytest.approx(float(flow) * mechanism.SMALL_STEP, rel=1e-9)
+    assert walk.vanilla[0] == pytest.approx(float(flow) * measures.SMALL_STEP, rel=1e-9)
     p = logits.softmax(-1)
     advantage = env.rewards().double() - (p * env.rewards().double()).sum(-1, keepdim=True)
-    natural = mechanism.exact_walk(4, natural=True)
+    natural = measures.exact_walk(4, natural=True)
     assert natural.natural[0] == pytest.approx(float(entropy_flow(env, logits, -advantage)) * 0.1, rel=1e-9)
     after = torch.log_softmax(logits + 0.1 * advantage, -1)
     seen = env.evaluate(after).entropy - env.evaluate(torch.log_softmax(logits, -1)).entropy
@@ -186,9 +187,9 @@ def test_the_exact_walk_is_that_of_the_exact_module() -> None:
 @pytest.mark.parametrize("natural", [False, True])
 def test_the_exact_walks_leave_the_base_and_change_the_sign(natural: bool) -> None:
     """A correlation near 1 would say little of a walk that hardly moves: from rank 8 entropy rises and then falls."""
-    walk = mechanism.exact_walk(8, natural=natural)
+    walk = measures.exact_walk(8, natural=natural)
     assert walk.seen.max() > 0
-    assert len(walk.seen) == mechanism.WALK
+    assert len(walk.seen) == measures.WALK
     if natural:
         assert walk.seen.min() < 0
 
@@ -199,7 +200,7 @@ def diverge(records: Records, run: int, at: int) -> Records:
     for values in curves.values():
         values[run] = 1e6 * np.arange(values.shape[1]) ** 2
         values[run, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, diverged=records.diverged + 1)
+    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
 
 
 @pytest.mark.parametrize("name", ["table_grpo_1", "network_grpo_1", "network_kl_cov_4"])

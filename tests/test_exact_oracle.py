@@ -15,6 +15,7 @@ from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.exact import (
     entropy_flow,
+    entropy_flow_moments,
     entropy_gradient,
     gradient_moments,
     groups,
@@ -245,3 +246,36 @@ def test_mean_and_variance_are_those_of_sampled_groups(env: TokenEnv, name: str)
     error = ((fourth - variance.square()).clamp(min=0) / count).sqrt()
     assert ((variance - exact.variance).abs() <= 5.5 * error + variance / count + 1e-12).all()
     assert float((exact.variance / error.clamp(min=1e-12)).max()) > 20  # the sample tells the largest variance to 5 %
+
+
+# The sampled flow -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env", WORLDS)
+def test_the_sampled_flow_of_rloo_is_unbiased_and_dr_grpo_has_its_share(env: TokenEnv) -> None:
+    logits, size = random_logits(env), 3
+    rloo = entropy_flow_moments(get("rloo"), env, logits, group=size)
+    close(rloo.bias, torch.zeros((), dtype=torch.float64))
+    assert float(rloo.variance) > 0
+    share = 1 / env.horizon
+    dr_grpo = entropy_flow_moments(get("dr_grpo"), env, logits, group=size, scale=share)
+    close(dr_grpo.bias, -share * rloo.exact / size)  # ((G-1)/G - 1) of the flow
+    close(dr_grpo.variance, rloo.variance * (share * (size - 1) / size) ** 2)
+
+
+def test_the_variance_of_the_sampled_flow_falls_with_the_prompts() -> None:
+    one, many = (entropy_flow_moments(get("grpo"), CHAIN, random_logits(CHAIN), group=2, prompts=n) for n in (1, 5))
+    close(many.variance, one.variance / 5)
+    close(many.mean, one.mean)
+
+
+def test_the_sampled_flow_has_the_moments_of_sampled_groups() -> None:
+    """20,000 sampled groups, two numbers; 5.5 standard errors of each, as for the gradients above."""
+    logits, count = random_logits(CHAIN), 20_000
+    exact = entropy_flow_moments(get("grpo"), CHAIN, logits, group=2)
+    sample = entropy_flow(CHAIN, logits, sampled_gradients("grpo", CHAIN, logits, 2, count))
+    variance, fourth = sample.var(), (sample - sample.mean()).pow(4).mean()
+    assert abs(float(sample.mean() - exact.mean)) <= 5.5 * float((variance / count).sqrt())
+    error = float(((fourth - variance.square()) / count).sqrt())
+    assert abs(float(variance - exact.variance)) <= 5.5 * error + float(variance) / count
+    assert float(variance) > 20 * error

@@ -18,11 +18,24 @@ import pytest
 import torch
 
 from toybed import runner, study
-from toybed.agents.config import Setting, Spec, Supervised
+from toybed.agents.config import Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
 from toybed.stats import Interval
 from toybed.store import Store
-from toybed.study import Outcome, Records, Run, Verdict, above, all_of, within
+from toybed.study import (
+    Outcome,
+    Records,
+    Run,
+    Tuning,
+    Verdict,
+    above,
+    all_of,
+    below,
+    headline,
+    number,
+    tally,
+    within,
+)
 
 
 def _tiny() -> ModuleType:
@@ -47,7 +60,7 @@ class Counting:
         self.updates = self.runs = 0
         self.seen: list[tuple[float, float]] = []
 
-    def begin(self, runs: int, finished: int, updates: int) -> None:
+    def begin(self, runs: int, finished: int, updates: int, phase: str) -> None:
         self.begun.append((runs, finished, updates))
 
     def advance(self, updates: int, reward: float, entropy: float) -> None:
@@ -176,11 +189,142 @@ def test_every_run_alone_makes_the_same_bytes(tmp_path: Path, whole: Path, monke
 def test_stacks_hold_each_run_once(responses: int, workers: int, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "STACK_RESPONSES", responses)
     runs = [run for arm in TINY.runs("quick", seeds, "cpu").values() for run in arm]
-    stacks = runner._stacks(runs, workers, None)
-    packed = [run.id for stack in stacks for run in stack.runs()]
+    runs += [replace(run, setting=run.setting.with_learning(learning_rate=0.01)) for run in runs]
+    stacks = runner._parts(runs, workers)
+    packed = [run.id for stack in stacks for run in stack]
     assert sorted(packed) == sorted(run.id for run in runs)
     # 16 responses a run: never more than fit, but always one.
-    assert all(1 <= len(stack.seeds) <= max(1, responses // 16) for stack in stacks)
+    assert all(1 <= len(stack) <= max(1, responses // 16) for stack in stacks)
+    # Runs of one program differ in nothing but seed and learning rate.
+    for stack in stacks:
+        assert len({str(run.setting.with_learning(learning_rate=1.0)) for run in stack}) == 1
+
+
+# -- runs that continue others -----------------------------------------------------------------------------------------
+GRPO = TINY.arms("quick")["mlp"]
+LATER = replace(GRPO, objective=Spec("rloo"), start=Start(after=GRPO))
+
+
+def sweep(path: Path, settings: Sequence[Setting], seeds: int = 2, **options: Any) -> list[list[Any]]:
+    """Run settings and give each one's results."""
+    runs = [[Run(setting, seed) for seed in range(seeds)] for setting in settings]
+    with Store(path) as store:
+        every = [run for arm in runs for run in arm]
+        runner.run_sweep(every, store, **{"workers": 1, "progress": Counting(), **options})
+        return [[store.run(run.id) for run in arm] for arm in runs]
+
+
+def first(result: Any, name: str = "entropy_train") -> float:
+    return float(result.curves[name].values[0])
+
+
+def last(result: Any, name: str = "entropy_train") -> float:
+    return float(result.curves[name].values[-1])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_continues_another_begins_where_that_ended(tmp_path: Path, workers: int) -> None:
+    """Also where only the later one is asked for, and where the earlier one is in the store without its end."""
+    both = sweep(tmp_path / "both.sqlite", [GRPO, LATER], workers=workers)
+    for before, after in zip(*both, strict=True):
+        assert first(after) == last(before)
+        assert last(after) != last(before)
+        assert first(after, "reward_test") == last(before, "reward_test")
+    [alone] = sweep(tmp_path / "alone.sqlite", [LATER], workers=workers)
+    assert [last(run) for run in alone] == [last(run) for run in both[1]]
+    sweep(tmp_path / "later.sqlite", [GRPO])
+    [later] = sweep(tmp_path / "later.sqlite", [LATER])
+    assert [last(run) for run in later] == [last(run) for run in both[1]]
+
+
+def test_a_third_continues_a_second(tmp_path: Path) -> None:
+    third = replace(LATER, start=Start(after=LATER))
+    second, later = sweep(tmp_path / "s.sqlite", [LATER, third])
+    assert [first(run) for run in later] == [last(run) for run in second]
+
+
+def test_the_way_between_start_and_end(tmp_path: Path) -> None:
+    """keep = 0 is the earlier run's start and keep = 1 its end; between them it is neither."""
+    settings = [replace(GRPO, start=Start(after=GRPO, keep=keep)) for keep in (0.0, 0.5, 1.0)]
+    before, none, half, whole = sweep(tmp_path / "s.sqlite", [GRPO, *settings])
+    for b, n, h, w in zip(before, none, half, whole, strict=True):
+        assert first(n) == first(b)
+        assert first(w) == last(b)
+        assert first(h) not in (first(n), first(w))
+
+
+def test_a_temperature_flattens_the_start_and_only_that(tmp_path: Path) -> None:
+    cold, same, hot = sweep(tmp_path / "s.sqlite", [replace(GRPO, start=Start(temperature=t)) for t in (0.5, 1.0, 2.0)])
+    [plain] = sweep(tmp_path / "s.sqlite", [GRPO])
+    assert [last(run) for run in same] == [last(run) for run in plain]
+    for c, s, h in zip(cold, same, hot, strict=True):
+        assert first(c) < first(s) < first(h)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Start(keep=0.5), "of a run that is not named"),
+        (lambda: Start(after=GRPO, keep=1.5), "keep is 1.5; allowed: 0 to 1"),
+        (lambda: Start(temperature=0.0), "temperature is 0.0; allowed: above 0"),
+        (
+            lambda: replace(GRPO, policy=Spec("tabular"), start=Start(after=GRPO)),
+            "has its world, policy and supervised",
+        ),
+    ],
+)
+def test_a_start_that_makes_no_sense_is_named(make: Any, message: str) -> None:
+    with pytest.raises(ToybedError, match=message):
+        make()
+
+
+# -- learning rates in one program, and their choice -------------------------------------------------------------------
+def test_runs_with_other_learning_rates_share_a_program_and_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [GRPO.with_learning(learning_rate=rate) for rate in (0.003, 0.01, 0.03)]
+    together = sweep(tmp_path / "together.sqlite", settings)
+    monkeypatch.setattr(runner, "STACK_RESPONSES", 1)
+    apart = sweep(tmp_path / "apart.sqlite", settings)
+    ends = [[last(run) for run in arm] for arm in together]
+    assert ends == [[last(run) for run in arm] for arm in apart]
+    assert len({end for arm in ends for end in arm}) == 6
+
+
+def tuning(rates: Sequence[float], score: str = "reward_train") -> Tuning:
+    return Tuning(
+        candidates=lambda size: {"tuned": {str(rate): GRPO.with_learning(learning_rate=rate) for rate in rates}},
+        seeds={"quick": 2, "standard": 2, "full": 2},
+        score=lambda records: records[score][:, -1],
+        final=lambda size, arm, setting: setting.with_learning(updates=3, measure_every=1),
+    )
+
+
+def test_the_best_candidate_is_run_on_other_seeds(tmp_path: Path) -> None:
+    study_ = replace(TINY, tuning=tuning([1e-9, 0.1]))
+    with Store(tmp_path / "s.sqlite") as store:
+        progress = Counting()
+        result = runner.answer(study_, store, size="quick", progress=progress)
+        assert result["tuned"] == {"tuned": "0.1"}
+        assert [begun[0] for begun in progress.begun] == [4, 2 * (ARMS + 1)]
+        records = runner.load_records(study_, "quick", 2, "cpu", store)["tuned"]
+        assert records.steps["reward_train"].tolist() == [0, 1, 2, 3]
+        won = study_.tuning.final("quick", "tuned", GRPO.with_learning(learning_rate=0.1))
+        chosen = [Run(won, seed) for seed in (0, 1)]
+        kept = [store.run(run.id).curves["reward_train"].values for run in chosen]
+        np.testing.assert_array_equal(records["reward_train"], kept)
+        again = Counting()
+        assert runner.answer(study_, store, size="quick", progress=again)["tuned"] == result["tuned"]
+        assert again.updates == 0
+
+
+def test_a_candidate_that_diverges_loses_and_of_equals_the_first_wins() -> None:
+    choice = tuning([1.0])
+    good, lost = records([[0.1, 0.2]]), records([[0.1, np.nan]], diverged=1)
+    assert choice.best({"lost": lost, "good": good}) == "good"
+    assert choice.best({"one": good, "two": good}) == "one"
+    half = records([[0.1, 0.9], [0.1, np.nan]], diverged=1)
+    assert choice.best({"half": half, "good": good}) == "good"
 
 
 # -- wrong input -------------------------------------------------------------------------------------------------------
@@ -352,6 +496,21 @@ def test_above(low: float, high: float, outcome: Outcome) -> None:
 @pytest.mark.parametrize(
     ("low", "high", "outcome"),
     [
+        (0.1, 0.4, "supported"),
+        (0.6, 0.9, "refuted"),
+        (0.4, 0.5, "undecided"),  # it has to lie below, not on it
+        (0.4, 0.6, "undecided"),
+        (np.nan, np.nan, "undecided"),
+    ],
+)
+def test_below(low: float, high: float, outcome: Outcome) -> None:
+    assert below(interval(low, high), 0.5) == outcome
+    assert below(interval(low, high)._replace(n=2), 0.5) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [
         (0.95, 1.05, "supported"),
         (0.9, 1.1, "supported"),  # the band's ends belong to it
         (0.85, 1.0, "undecided"),
@@ -376,14 +535,51 @@ def test_all_of_over_every_three_outcomes() -> None:
 
 def records(values: Sequence[Sequence[float]], diverged: int = 0) -> Records:
     reward = np.array(values)
-    return Records({"reward_train": np.arange(reward.shape[1])}, {"reward_train": reward}, diverged)
+    causes = ("its loss was not finite",) * diverged
+    return Records({"reward_train": np.arange(reward.shape[1])}, {"reward_train": reward}, causes)
 
 
 def test_records_tell_which_runs_are_sound_and_name_a_missing_measure() -> None:
     found = records([[0.1, 0.2], [0.1, np.nan], [0.3, 0.4]], diverged=1)
+    assert found.diverged == 1
     assert found.sound.tolist() == [True, False, True]
     with pytest.raises(ToybedError, match="unknown measure 'reward_trian': did you mean 'reward_train'"):
         found["reward_trian"]
+
+
+def test_a_measure_of_each_run_leaves_out_the_diverged() -> None:
+    found = records([[0.1, 0.2], [9.0, np.nan], [0.3, 0.5]], diverged=1)
+    other = np.array([[1.0], [2.0], [3.0]])
+    got = found.per_run(lambda reward, x: reward[1] - reward[0] + x[0], found["reward_train"], other)
+    np.testing.assert_allclose(got, [1.1, np.nan, 3.2])
+    with pytest.raises(ValueError, match="shorter"):
+        found.per_run(lambda *_: 0.0, other[:2])
+
+
+def part(outcome: Outcome, estimate: float = 0.0) -> Verdict:
+    return Verdict("part", outcome, estimate, estimate - 1, estimate + 1, 5, "its rule", "its sentence")
+
+
+@pytest.mark.parametrize(
+    ("diverged", "note"), [((0, 0), ""), ((0, 1), " 1 run diverged"), ((2, 1), " 3 runs diverged")]
+)
+def test_the_headline_is_of_the_parts_and_tells_who_diverged(diverged: tuple[int, int], note: str) -> None:
+    arms = {str(i): records([[0.1]], count) for i, count in enumerate(diverged)}
+    parts = [part("supported", 1.0), part("undecided", 2.0)]
+    got = headline("claim", parts=parts, shown=parts[1], rule="rule", sentence="Found.", records=arms)
+    assert got.sentence.startswith(f"Found.{note}")
+    assert got == Verdict("claim", "undecided", 2.0, 1.0, 3.0, 5, "rule", got.sentence)
+    assert (got.sentence == "Found.") == (note == "")
+
+
+def test_parts_are_counted_in_words() -> None:
+    assert tally([part("undecided"), part("supported"), part("supported")]) == "2 supported, 1 undecided"
+    assert tally([part("refuted")]) == "1 refuted"
+
+
+def test_a_number_that_no_run_has_is_not_known() -> None:
+    assert [number(0.1234), number(0.1234, "+.3f"), number(1e-5, ".2g")] == ["0.12", "+0.123", "1e-05"]
+    assert number(float("nan"), "+.3f") == "not known"
 
 
 def test_a_verdict_as_json_has_no_numbers_that_json_lacks() -> None:

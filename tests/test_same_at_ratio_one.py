@@ -27,7 +27,7 @@ def arm(gap: float | Array) -> Records:
     base = 1.5 - 0.005 * STEPS + 0.02 * np.arange(SEEDS)[:, None]
     entropy = base + np.broadcast_to(np.asarray(gap, float).reshape(-1, 1), (SEEDS, 1)) * STEPS / STEPS[-1]
     curves = {"entropy_train": entropy, "reward_train": np.full_like(entropy, 0.5)}
-    return Records({name: STEPS for name in curves}, curves, 0)
+    return Records({name: STEPS for name in curves}, curves)
 
 
 def house(**other: Records) -> dict[str, Records]:
@@ -116,7 +116,7 @@ def diverge(records: Records, run: int, at: int) -> Records:
     for values in curves.values():
         values[run] = 1e6
         values[run, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, diverged=records.diverged + 1)
+    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
 
 
 @pytest.mark.parametrize("name", ["grpo", "gppo", "clip_cov", "grpo_stale", "gppo_stale"])

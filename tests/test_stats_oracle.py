@@ -10,10 +10,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, t
+from scipy.stats import binom, spearmanr, t
 
 from toybed.errors import ToybedError
-from toybed.stats import Interval, bootstrap, iqm, mean, mean_interval, paired_difference, probability_of_improvement
+from toybed.stats import (
+    Interval,
+    bootstrap,
+    iqm,
+    mean,
+    mean_correlation,
+    mean_interval,
+    paired_difference,
+    probability_of_improvement,
+    rank_correlation,
+)
 
 values = st.lists(st.integers(-100, 100), min_size=1, max_size=25)
 
@@ -251,3 +261,24 @@ def test_the_t_interval_keeps_its_promise_for_few_runs(n):
         interval = mean_interval(random.normal(size=n))
         hits += interval.low <= 0 <= interval.high
     assert 1851 <= hits <= 1949
+
+
+def test_rank_correlation_is_scipys_over_complete_pairs() -> None:
+    random = np.random.default_rng(0)
+    for size in (3, 10, 40):
+        x, y = random.integers(0, 6, (2, size)).astype(float)  # with ties
+        if x.std() and y.std():
+            assert rank_correlation(x, y) == pytest.approx(spearmanr(x, y).statistic)
+    holes = np.array([1.0, np.nan, 2.0, 3.0, 9.0])
+    assert rank_correlation(holes, [4.0, 5.0, 3.0, np.nan, 1.0]) == pytest.approx(-1)
+    assert np.isnan(rank_correlation([1.0, 2.0], [1.0, 2.0]))
+    assert np.isnan(rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
+
+
+def test_the_mean_of_correlations_stays_within_its_range() -> None:
+    near = mean_correlation([0.9, 0.99, 0.999, 1.0])
+    assert 0.8 < near.low < near.estimate < near.high < 1
+    same = mean_correlation([0.5, 0.5, 0.5])
+    assert (same.estimate, same.low, same.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert mean_correlation([-0.3, 0.3, np.nan]).estimate == pytest.approx(0)
+    assert mean_correlation([-0.3, 0.3, np.nan]).n == 2

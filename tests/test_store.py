@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toybed.agents.training import Curve
+from toybed.agents.results import Curve, RunResult
 from toybed.errors import ToybedError
 from toybed.store import FORMAT, Store
 
@@ -25,7 +25,8 @@ def curve(*values: float) -> Curve:
 
 
 def add(store: Store, run_id: str, **curves: Curve) -> None:
-    store.add_run(run_id, {"objective": "grpo"}, 0, curves or {"reward": curve(0.1, 0.2)}, None, {"torch": "2"})
+    result = RunResult(curves or {"reward": curve(0.1, 0.2)}, None)
+    store.add_run(run_id, {"objective": "grpo"}, 0, result, {"torch": "2"})
 
 
 def count(path: Path, table: str) -> int:
@@ -63,13 +64,14 @@ def test_curves_come_back_bit_for_bit(tmp_path: Path) -> None:
         "empty": Curve(np.array([], int), values[:0]),
     }
     with Store(tmp_path / "s.sqlite") as store:
-        store.add_run("id", {}, 3, given, 7, {})
+        store.add_run("id", {}, 3, RunResult(given, 7, "its loss was not finite"), {})
     with Store(tmp_path / "s.sqlite") as store:
-        found, diverged_at = store.run("id")
-    assert diverged_at == 7
+        result = store.run("id")
+    found = result.curves
+    assert (result.diverged_at, result.cause) == (7, "its loss was not finite")
     assert set(found) == set(given)
     for name, kept in given.items():
-        steps, read = found[name]
+        steps, read = found[name].steps, found[name].values
         assert steps.tobytes() == kept.steps.astype("<i8").tobytes()
         assert read.tobytes() == kept.values.astype("<f8").tobytes()
 
@@ -77,7 +79,7 @@ def test_curves_come_back_bit_for_bit(tmp_path: Path) -> None:
 def test_a_run_that_did_not_diverge_has_none(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as store:
         add(store, "id")
-        assert store.run("id")[1] is None
+        assert (store.run("id").diverged_at, store.run("id").cause) == (None, None)
 
 
 def test_base_policies_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_run_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
     with Store(path) as store:
         broken: Any = {"reward": curve(0.1), "entropy": Broken()}
         with pytest.raises(KeyboardInterrupt):
-            store.add_run("half", {}, 0, broken, None, {})
+            store.add_run("half", {}, 0, RunResult(broken, None), {})
         assert store.finished() == set()
         add(store, "whole")  # and the store can still be used
         assert store.finished() == {"whole"}
@@ -155,7 +157,7 @@ def test_adding_a_run_again_changes_nothing(tmp_path: Path) -> None:
     with Store(path) as store:
         add(store, "id", reward=curve(0.1, 0.2))
         add(store, "id", reward=curve(0.8, 0.9))
-        assert store.run("id")[0]["reward"][1].tolist() == [0.1, 0.2]
+        assert store.run("id").curves["reward"].values.tolist() == [0.1, 0.2]
     assert (count(path, "runs"), count(path, "curves")) == (1, 1)
 
 
@@ -175,18 +177,18 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
 # -- several at once ---------------------------------------------------------------------------------------------------
 WRITER = """
 import sys
-from types import SimpleNamespace
 import numpy as np
+from toybed.agents.results import Curve, RunResult
 from toybed.store import Store
 
 path, name = sys.argv[1:]
-curve = SimpleNamespace(steps=np.array([0, 5]), values=np.array([0.1, 0.2]))
+result = RunResult({"reward": Curve(np.array([0, 5]), np.array([0.1, 0.2]))}, None)
 with Store(path) as store:
     print("ready", flush=True)
     sys.stdin.readline()
     for index in range(40):
         for run in (f"{name}{index}", f"shared{index}"):
-            store.add_run(run, {}, 0, {"reward": curve}, None, {})
+            store.add_run(run, {}, 0, result, {})
 """
 
 
@@ -213,7 +215,7 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
     expected = {f"{name}{index}" for name in ("a", "b", "shared") for index in range(40)}
     with Store(path) as store:
         assert store.finished() == expected
-        assert all(store.run(run)[0]["reward"][1].tolist() == [0.1, 0.2] for run in expected)
+        assert all(store.run(run).curves["reward"].values.tolist() == [0.1, 0.2] for run in expected)
 
 
 def test_a_new_store_can_be_opened_by_several_at_once(tmp_path: Path) -> None:
@@ -255,6 +257,20 @@ def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder in which nobody can make a file: only on Linux")
 def test_a_folder_that_nobody_can_write_is_refused() -> None:
     assert "cannot be written" in refused(Path("/proc/s.sqlite"))
+
+
+def test_a_store_of_the_first_format_is_brought_up_to_date(filled: Path) -> None:
+    """It lacks the cause of a divergence and nothing else."""
+    with closing(sqlite3.connect(filled)) as db:
+        db.execute("ALTER TABLE runs DROP COLUMN cause")
+        db.execute("PRAGMA user_version = 1")
+        [(run,)] = db.execute("SELECT id FROM runs LIMIT 1").fetchall()
+        db.commit()
+    with Store(filled) as store:
+        assert store.run(run).cause is None
+        add(store, "later")
+    with closing(sqlite3.connect(filled)) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == FORMAT
 
 
 def test_a_store_of_a_newer_toybed_is_left_alone(filled: Path) -> None:

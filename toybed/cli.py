@@ -9,15 +9,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from toybed.errors import ToybedError
+from toybed.errors import ToybedError, unknown
 
 if TYPE_CHECKING:
     from toybed.store import Store
@@ -210,24 +210,41 @@ COMMANDS: dict[str, Any] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point: 0 when all went well, 1 where a check found something, 2 for a wrong input, 130."""
     signal.signal(signal.SIGTERM, _interrupt)
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="toybed",
-        description="Ask questions about policy-entropy collapse and get answers with an interval, in a minute.",
-        args=None if arguments is None else list(arguments),
-        config=(FlagCreatePairsOff,),
-    )
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return command() or 0
+        return _command(given)() or 0
     except ToybedError as error:
-        if command.debug:
+        if "--debug" in given[1:]:
             raise
         print(f"toybed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = "; what is finished is kept, and the same command continues from there" if type(command) is Run else ""
+        kept = "; what is finished is kept, and the same command continues from there" if given[:1] == ["run"] else ""
         print(f"toybed: stopped{kept}", file=sys.stderr)
         return 130
+
+
+def _command(given: list[str]) -> Callable[[], int | None]:
+    """The command that was asked for; help ends the program.
+
+    Raises:
+        ToybedError: there is no such command, or it has no such option.
+    """
+    verb, *rest = given or ["--help"]
+    config = (FlagCreatePairsOff,)
+    if verb in ("-h", "--help") or verb.startswith("--tyro-"):  # tyro prints completions for a shell
+        description = "Ask questions about policy-entropy collapse and get answers with an interval, in a minute."
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="toybed", description=description, args=[verb, *rest], config=config
+        )
+    if verb not in COMMANDS:
+        raise unknown("command", verb, COMMANDS, "toybed --help shows all")
+    # Before tyro reads them: an option that it does not know would pass for a name, or be a box of many lines.
+    options = [f"--{field.name}" for field in fields(COMMANDS[verb]) if "Positional" not in str(field.type)]
+    for option in (word.split("=")[0] for word in rest if word.startswith("--")):
+        if option not in ("--help", *options):
+            raise unknown("option", option, options, f"toybed {verb} --help shows all")
+    return cast(Callable[[], int | None], tyro.cli(COMMANDS[verb], prog=f"toybed {verb}", args=rest, config=config))
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -81,7 +81,7 @@ def groups(env: TokenEnv, group: int, split: str = "train") -> Groups:
 
 
 class Moments(NamedTuple):
-    """Mean and variance, over what may be sampled, of the gradient of a loss on one group; both ``[C, V]``."""
+    """Mean and variance, over what may be sampled; of a gradient both are ``[C, V]``."""
 
     mean: Tensor
     variance: Tensor
@@ -112,14 +112,75 @@ def gradient_moments(
         logits_ref: the reference policy, where the objective reads it; the sampling one by default.
         generator: randomness, where the objective draws; then the moments hold for these draws.
     """
+    weight, gradient = _group_gradients(objective, env, logits, group, logits_old, logits_ref, generator)
+    return _moments(weight[:, None, None], gradient)
+
+
+class FlowMoments(NamedTuple):
+    """The entropy flow of a sampled step against that of the true policy gradient, nats per unit of learning rate.
+
+    Attributes:
+        exact: of the true policy gradient, times the ``scale`` asked for.
+        mean: expected flow of a sampled step.
+        variance: over what may be sampled.
+    """
+
+    exact: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    @property
+    def bias(self) -> Tensor:
+        """What a sampled step costs in entropy on average, over what the true gradient would cost."""
+        return self.mean - self.exact
+
+
+def entropy_flow_moments(
+    objective: Objective,
+    env: TokenEnv,
+    logits: Tensor,
+    *,
+    group: int,
+    prompts: int = 1,
+    scale: float = 1.0,
+    logits_old: Tensor | None = None,
+    logits_ref: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> FlowMoments:
+    """Exact entropy flow, and exact bias and variance of the flow that a sampled batch causes.
+
+    For objectives that treat prompts apart, as in :func:`gradient_moments`; other arguments are as there.
+
+    Args:
+        prompts: prompts of a batch, drawn independently: the variance is that of one group divided by it.
+        scale: what the objective's loss multiplies the policy gradient by; a mean over T tokens has 1/T.
+    """
+    weight, gradient = _group_gradients(objective, env, logits, group, logits_old, logits_ref, generator)
+    flow = _moments(weight, entropy_flow(env, logits, gradient))
+    exact = scale * entropy_flow(env, logits, -reward_gradient(env, logits))
+    return FlowMoments(exact, flow.mean, flow.variance / prompts)
+
+
+def _group_gradients(
+    objective: Objective,
+    env: TokenEnv,
+    logits: Tensor,
+    group: int,
+    logits_old: Tensor | None,
+    logits_ref: Tensor | None,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """Probability ``[M]`` of every group, and the gradient ``[M, C, V]`` of the loss on it alone."""
     every = groups(env, group)
     old = logits if logits_old is None else logits_old
     leaf = logits.detach().expand(len(every.prompt), -1, -1).clone().requires_grad_()
     value = _loss(objective, leaf, old, logits_ref, every, generator)
-    (gradient,) = torch.autograd.grad(value.sum(), leaf)
-    weight = _weights(every, old)[:, None, None]
-    mean = (weight * gradient).sum(0)
-    return Moments(mean, (weight * (gradient - mean).square()).sum(0))
+    return _weights(every, old), torch.autograd.grad(value.sum(), leaf)[0]
+
+
+def _moments(weight: Tensor, value: Tensor) -> Moments:
+    mean = (weight * value).sum(0)
+    return Moments(mean, (weight * (value - mean).square()).sum(0))
 
 
 def large_batch_gradient(

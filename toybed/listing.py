@@ -27,6 +27,8 @@ SHORT = {
 }
 """The stages as the table of objectives abbreviates them."""
 
+NOT_LEARNED = " (the learner does not make it: call the objective's loss with a batch of your own)"
+
 COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
 
 
@@ -132,6 +134,8 @@ def print_entry(name: str, *, as_json: bool) -> None:
 
 def _objective_entry(name: str) -> dict[str, Any]:
     from toybed import objectives
+    from toybed.agents.companions import MADE as LEARNED
+    from toybed.objectives.batch import HOW_TO_GET
 
     row = objectives.row(name)
     stages = row.stages()
@@ -154,6 +158,9 @@ def _objective_entry(name: str) -> dict[str, Any]:
         ]
     if row.published:
         entry["published values"] = ", ".join(f"{k}={v}" for k, v in row.published.items())
+    entry["reads besides log-probabilities, mask and reward"] = [
+        f"{need}: {HOW_TO_GET[need]}{'' if need in LEARNED else NOT_LEARNED}" for need in sorted(row.build().needs)
+    ]
     entry["traps"] = list(row.traps)
     entry["limits"] = list(row.limits)
     entry["stages"] = {f"{part}: {used}": _text(used.source) for part, many in stages.items() for used in many}

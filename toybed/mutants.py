@@ -125,6 +125,15 @@ def _first_as_baseline() -> Any:
     return _grpo(advantage=lambda batch: per_token(batch.reward - batch.reward[..., :1], batch) * 1.0)
 
 
+@_mutant("order", "baseline is the mean of a response's two neighbours: backwards it is the same, in another order not")
+def _neighbours_as_baseline() -> Any:
+    def advantage(batch: Batch) -> Tensor:
+        before, after = batch.reward.roll(1, -1), batch.reward.roll(-1, -1)
+        return per_token(batch.reward - (before + after) / 2, batch)
+
+    return _grpo(advantage=advantage)
+
+
 @_mutant("equal_rewards", "a singleton-style fallback gives equal rewards their raw reward (verl's group of one)")
 def _raw_reward_if_equal() -> Any:
     def advantage(batch: Batch) -> Tensor:

@@ -89,6 +89,53 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None
         )
 
 
+def label_points(axes: Axes, places: Mapping[str, tuple[float, float]], fontsize: float = 7) -> None:
+    """Write each point's name, ``name -> (x, y)``, beside it: in the nearest free place, with a thin line if far.
+
+    Call it when everything else is drawn and the limits are set: places are looked for on the page as it will be.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    scale = figure.dpi / 72
+    points = {name: axes.transData.transform(place) for name, place in places.items()}
+    taken = [Bbox.from_bounds(x - 3 * scale, y - 3 * scale, 6 * scale, 6 * scale) for x, y in points.values()]
+    inside = axes.get_window_extent()
+    angles = np.arange(0, 2 * np.pi, np.pi / 8)
+    for name, point in points.items():
+        text = axes.annotate(name, places[name], xytext=(0, 0), textcoords="offset points", fontsize=fontsize)
+        size = text.get_window_extent()
+        best: tuple[float, Bbox, tuple[float, float]] | None = None
+        for distance in (5, 10, 16, 24, 34, 46, 60, 80):
+            for angle in angles:
+                # The label's nearest edge stands at that distance from the point.
+                dx = np.cos(angle) * distance * scale - (size.width if np.cos(angle) < -0.3 else 0)
+                dx -= size.width / 2 if abs(np.cos(angle)) <= 0.3 else 0
+                dy = np.sin(angle) * distance * scale - size.height / 2
+                box = Bbox.from_bounds(point[0] + dx, point[1] + dy, size.width, size.height)
+                overlaps = sum(box.overlaps(other) for other in taken)
+                outside = not (
+                    inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+                )
+                cost = distance + 200 * overlaps + 100 * outside
+                if best is None or cost < best[0]:
+                    best = (cost, box, (dx / scale, dy / scale))
+        assert best is not None
+        taken.append(best[1])
+        text.set_position(best[2])
+        text.set_verticalalignment("bottom")
+        if np.hypot(*(best[1].get_points().mean(0) - point)) > 12 * scale + size.width / 2:
+            axes.annotate(
+                "",
+                places[name],
+                xytext=(best[2][0] + size.width / scale / 2, best[2][1] + size.height / scale / 2),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#999999", "shrinkA": 4, "shrinkB": 2},
+            )
+
+
 def svg(figure: Figure) -> str:
     """The figure as an SVG element, for a page."""
     import matplotlib

@@ -6,7 +6,15 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is a file or a pipe
 
@@ -32,6 +40,8 @@ class Bar:
             console=self._console,
             transient=True,
         )
+        self._task: TaskID | None = None
+        self._phase = ""
         self._runs = self._done = self._updates = self._total = 0
         self._reward = self._entropy = float("nan")
         self._started = self._printed = time.monotonic()
@@ -47,11 +57,15 @@ class Bar:
         if self._live:
             self._bar.stop()
 
-    def begin(self, runs: int, finished: int, updates: int) -> None:
+    def begin(self, runs: int, finished: int, updates: int, phase: str = "") -> None:
         """``runs`` in all, ``finished`` already in the store; ``updates`` run-updates still to do."""
-        self._runs, self._done, self._total = runs, finished, updates
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._phase = f"{phase} · " if phase else ""
+        self._runs, self._done, self._updates, self._total = runs, finished, 0, updates
+        self._started = self._printed = time.monotonic()
         if finished:
-            self._console.print(f"{finished} of {runs} runs are in the store already")
+            self._console.print(f"{self._phase}{finished} of {runs} runs are in the store already")
         self._task = self._bar.add_task(self._describe(), total=updates)
 
     def advance(self, updates: int, reward: float, entropy: float) -> None:
@@ -66,13 +80,13 @@ class Bar:
         self._show(0)
 
     def _describe(self) -> str:
-        what = f"{self._done}/{self._runs} runs"
+        what = f"{self._phase}{self._done}/{self._runs} runs"
         if self._updates == 0 and self._total:
             return f"{what} · making base policies"
         return f"{what} · reward {self._reward:.2f} · entropy {self._entropy:.2f}"
 
     def _show(self, updates: int) -> None:
-        if self._live:
+        if self._live and self._task is not None:
             self._bar.update(self._task, advance=updates, description=self._describe())
         elif time.monotonic() - self._printed > PLAIN_EVERY:
             self._printed = time.monotonic()

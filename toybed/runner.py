@@ -32,8 +32,8 @@ STACK_RESPONSES = 2048
 class Progress(Protocol):
     """What the runner tells its caller while it works."""
 
-    def begin(self, runs: int, finished: int, updates: int) -> None:
-        """``runs`` in all, ``finished`` already in the store; ``updates`` run-updates still to do."""
+    def begin(self, runs: int, finished: int, updates: int, phase: str) -> None:
+        """``runs`` in all, ``finished`` already in the store; ``updates`` run-updates still to do in this phase."""
 
     def advance(self, updates: int, reward: float, entropy: float) -> None:
         """``updates`` more run-updates were done, with this mean reward and entropy."""
@@ -44,16 +44,17 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Stack:
-    """Runs of one setting that train in one program; without ``bases`` it is the base policies that are made."""
+    """Runs that train in one program: they differ in seed and learning rate at most.
 
-    setting: Setting
-    seeds: tuple[int, ...]
-    device: str
-    bases: NDArray[np.float32] | None
+    Attributes:
+        runs: these runs.
+        starts: the parameters that they start from, ``[S, D]``; None where it is the base policies that are made.
+        keep: whether the parameters with which they end are wanted.
+    """
 
-    def runs(self) -> list[Run]:
-        """The runs in it."""
-        return [Run(self.setting, seed, self.device) for seed in self.seeds]
+    runs: tuple[Run, ...]
+    starts: NDArray[np.float32] | None
+    keep: bool = False
 
 
 def compute(stack: Stack, report: Report) -> Any:
@@ -64,14 +65,26 @@ def compute(stack: Stack, report: Report) -> Any:
 
     torch.set_num_threads(1)
     started = time.perf_counter()
-    if stack.bases is None:
-        return train_bases(stack.setting, stack.seeds, stack.device)
-    results = train_runs(stack.setting, stack.seeds, stack.bases, device=stack.device, report=report)
+    setting, device = stack.runs[0].setting, stack.runs[0].device
+    seeds = [run.seed for run in stack.runs]
+    if stack.starts is None:
+        return train_bases(setting, seeds, device)
+    rates = [run.setting.learning.learning_rate for run in stack.runs]
+    results = train_runs(setting, seeds, stack.starts, device=device, learning_rates=rates, report=report)
+    if not stack.keep:
+        results = [replace(result, parameters=None) for result in results]
     return results, time.perf_counter() - started
 
 
-def run_sweep(runs: Sequence[Run], store: Store, *, workers: int, progress: Progress) -> None:
-    """Compute the runs that the store does not have, bases first.
+def run_sweep(runs: Sequence[Run], store: Store, *, workers: int, progress: Progress, phase: str = "") -> None:
+    """Compute the runs that the store does not have: bases first, and runs that others continue before these.
+
+    Args:
+        runs: what is wanted.
+        store: what there is, and where results go.
+        workers: processes; 1 is this one.
+        progress: hears of it.
+        phase: what this sweep is for, where it is not the whole.
 
     Raises:
         ToybedError: a device is missing, or a worker failed.
@@ -79,30 +92,61 @@ def run_sweep(runs: Sequence[Run], store: Store, *, workers: int, progress: Prog
     for device in {run.device for run in runs}:
         check_device(device)
     finished = store.finished()
-    missing = [run for run in runs if run.id not in finished]
-    progress.begin(len(runs), len(runs) - len(missing), sum(run.setting.learning.updates for run in missing))
+    missing = list({run.id: run for run in runs if run.id not in finished}.values())
+    waves = _waves(missing, store)
+    todo = [run for wave in waves for run in wave]
+    finished_runs = len({run.id for run in runs}) - len(missing)
+    progress.begin(finished_runs + len(todo), finished_runs, sum(run.setting.learning.updates for run in todo), phase)
     if not missing:
         return
     with Processes(compute, workers) if workers > 1 else nullcontext(Here(compute)) as executor:
-        _make_bases(missing, store, executor, workers)
-        stacks = _stacks(missing, workers, store)
-        facts = manifest()
-        for index, (results, seconds) in executor.run(
-            stacks, lambda index, _, r, h: progress.advance(len(stacks[index].seeds), r, h)
-        ):
-            made = {**facts, "seconds": seconds / len(results), "stack": len(results)}
-            for run, result in zip(stacks[index].runs(), results, strict=True):
-                store.add_run(run.id, run.setting.config(), run.seed, result.curves, result.diverged_at, made)
-            progress.finish(len(results))
+        _make_bases(todo, store, executor, workers)
+        wanted = {run.before.id for run in todo if run.before}
+        for wave in waves:
+            _train(wave, wanted, store, executor, workers, progress)
+
+
+def _waves(missing: Sequence[Run], store: Store) -> list[list[Run]]:
+    """The missing runs, and those that they continue and whose end the store lacks, each wave after what it needs."""
+    waves, wave = [], list(missing)
+    while wave:
+        waves.append(wave)
+        before = {run.before.id: run.before for run in wave if run.before and store.base(run.before.end_id) is None}
+        wave = list(before.values())
+    done: set[str] = set()
+    for earlier in (ordered := waves[::-1]):
+        earlier[:] = [run for run in earlier if run.id not in done]
+        done |= {run.id for run in earlier}
+    return ordered
+
+
+def _train(
+    runs: Sequence[Run], wanted: set[str], store: Store, executor: Executor, workers: int, progress: Progress
+) -> None:
+    """Train runs whose starts are all in the store; keep the ends of those that are wanted."""
+    stacks = [
+        Stack(tuple(part), np.stack([_start(store, run) for run in part]), any(run.id in wanted for run in part))
+        for part in _parts(runs, workers)
+    ]
+    facts = manifest()
+    for index, (results, seconds) in executor.run(
+        stacks, lambda index, _, r, h: progress.advance(len(stacks[index].runs), r, h)
+    ):
+        made = {**facts, "seconds": seconds / len(results), "stack": len(results)}
+        for run, result in zip(stacks[index].runs, results, strict=True):
+            if run.id in wanted:
+                store.add_base(run.end_id, run.setting.config(), run.seed, result.parameters)
+            store.add_run(run.id, run.setting.config(), run.seed, result, made)
+        progress.finish(len(results))
 
 
 def _make_bases(missing: Sequence[Run], store: Store, executor: Executor, workers: int) -> None:
     """Make the base policies that the missing runs start from, once each."""
     wanted = {run.base_id: run for run in missing if store.base(run.base_id) is None}
     runs = [replace(run, setting=_base_setting(run.setting)) for run in wanted.values()]
-    stacks = _stacks(runs, workers, None)
+    stacks = [Stack(tuple(part), None) for part in _parts(runs, workers)]
     for index, parameters in executor.run(stacks, lambda *_: None):
-        for run, row in zip(stacks[index].runs(), parameters, strict=True):
+        for run, row in zip(stacks[index].runs, parameters, strict=True):
             store.add_base(run.base_id, run.setting.base_config(), run.seed, row)
 
 
@@ -111,11 +155,12 @@ def _base_setting(setting: Setting) -> Setting:
     return Setting(world=setting.world, policy=setting.policy, supervised=setting.supervised)
 
 
-def _stacks(runs: Sequence[Run], workers: int, store: Store | None) -> list[Stack]:
-    """Group runs that differ only in their seed, evenly, and small enough for the cache and for all workers."""
+def _parts(runs: Sequence[Run], workers: int) -> list[list[Run]]:
+    """Group runs that may share a stack, evenly, and small enough for the cache and for all workers."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps([run.setting.config(), run.device], sort_keys=True), []).append(run)
+        config = run.setting.with_learning(learning_rate=1.0).config()
+        groups.setdefault(json.dumps([config, run.device], sort_keys=True), []).append(run)
     parts: list[list[Run]] = []
     for group in groups.values():
         learning = group[0].setting.learning
@@ -126,18 +171,22 @@ def _stacks(runs: Sequence[Run], workers: int, store: Store | None) -> list[Stac
     while len(parts) % workers and len(parts[-1]) > 1:
         last = parts.pop()
         parts = [last[::2], last[1::2], *parts]
-    return [_stack(members, store) for members in parts]
+    return parts
 
 
-def _stack(runs: Sequence[Run], store: Store | None) -> Stack:
-    bases = None if store is None else np.stack([_stored(store, run) for run in runs])
-    return Stack(runs[0].setting, tuple(run.seed for run in runs), runs[0].device, bases)
-
-
-def _stored(store: Store, run: Run) -> NDArray[np.float32]:
-    base = store.base(run.base_id)
-    assert base is not None, "bases are made before the runs that need them"
-    return base
+def _start(store: Store, run: Run) -> NDArray[np.float32]:
+    """The parameters ``[D]`` with which a run starts (before its temperature)."""
+    if run.before is None:
+        base = store.base(run.base_id)
+        assert base is not None, "bases are made before the runs that need them"
+        return base
+    end = store.base(run.before.end_id)
+    assert end is not None, "runs are made before those that continue them"
+    keep = run.setting.start.keep
+    if keep == 1:
+        return end
+    own = _start(store, run.before)
+    return (own + keep * (end - own)).astype(np.float32)
 
 
 def check_device(device: str) -> None:
@@ -174,22 +223,40 @@ def _commit() -> str | None:
         return None  # installed from a wheel, or without git
 
 
+def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple[str, Setting]]:
+    """Arm to label and setting of the candidate that won, from runs that are in the store.
+
+    Raises:
+        ToybedError: a run is missing.
+    """
+    if study.tuning is None:
+        return {}
+    chosen = {}
+    for arm, options in study.tuning.runs(size, device).items():
+        label = study.tuning.best({label: _records(runs, store) for label, runs in options.items()})
+        chosen[arm] = (label, study.tuning.final(size, arm, options[label][0].setting))
+    return chosen
+
+
 def load_records(study: Study, size: str, seeds: int, device: str, store: Store) -> dict[str, Records]:
     """The records of all arms, for judging.
 
     Raises:
         ToybedError: a run is missing.
     """
-    records = {}
-    for arm, runs in study.runs(size, seeds, device).items():
-        loaded = [store.run(run.id) for run in runs]
-        names = loaded[0][0]
-        records[arm] = Records(
-            steps={name: loaded[0][0][name][0] for name in names},
-            curves={name: np.stack([curves[name][1] for curves, _ in loaded]) for name in names},
-            diverged=sum(diverged is not None for _, diverged in loaded),
-        )
-    return records
+    settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store).items()}
+    return {arm: _records(runs, store) for arm, runs in study.runs(size, seeds, device, settings).items()}
+
+
+def _records(runs: Sequence[Run], store: Store) -> Records:
+    loaded = [store.run(run.id) for run in runs]
+    first = loaded[0].curves
+    return Records(
+        steps={name: curve.steps for name, curve in first.items()},
+        curves={name: np.stack([result.curves[name].values for result in loaded]) for name in first},
+        causes=tuple(result.cause for result in loaded if result.cause is not None),
+        setting=runs[0].setting,
+    )
 
 
 def answer(
@@ -215,7 +282,12 @@ def answer(
     if workers < 1:
         raise ToybedError(f"workers is {workers}; allowed: at least 1")
     started = time.perf_counter()
-    sweep = study.runs(size, count, device)
+    if study.tuning is not None:
+        trial = study.tuning.runs(size, device)
+        every = [run for options in trial.values() for runs in options.values() for run in runs]
+        run_sweep(every, store, workers=workers, progress=progress, phase="tuning")
+    chosen = tuned(study, size, device, store)
+    sweep = study.runs(size, count, device, {arm: setting for arm, (_, setting) in chosen.items()})
     run_sweep([run for arm in sweep.values() for run in arm], store, workers=workers, progress=progress)
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
@@ -226,6 +298,7 @@ def answer(
         "size": size,
         "seeds": count,
         "device": device,
+        "tuned": {arm: label for arm, (label, _) in chosen.items()},
         "seconds": round(time.perf_counter() - started, 2),
         "store": str(store.path),
         "manifest": manifest(),

@@ -146,3 +146,30 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
     ranks = rankdata(np.concatenate([a, b]))
     wins = ranks[: a.size].sum() - a.size * (a.size + 1) / 2
     return float(wins / (a.size * b.size))
+
+
+def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
+    """Spearman's rank correlation over the pairs that have both values, ties at their mean rank.
+
+    NaN where fewer than 3 pairs are left, or where one side does not vary.
+    """
+    from scipy.stats import rankdata
+
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    both = np.isfinite(a) & np.isfinite(b)
+    if both.sum() < 3:
+        return float("nan")
+    ranks = np.stack([rankdata(values[both]) for values in (a, b)])
+    if not ranks.std(1).all():
+        return float("nan")
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def mean_correlation(values: ArrayLike) -> Interval:
+    """The mean of correlations, one for each run, with its interval: taken of their Fisher transform ``artanh r``.
+
+    There their errors are about normal and of one size; the interval stays within -1 and 1. A correlation of exactly
+    1 is taken as 0.999.
+    """
+    mean_, low, high, n = mean_interval(np.arctanh(np.clip(np.asarray(values, dtype=float), -0.999, 0.999)))
+    return Interval(float(np.tanh(mean_)), float(np.tanh(low)), float(np.tanh(high)), n)

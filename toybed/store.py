@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toybed.agents.results import Curve, RunResult
 from toybed.errors import ToybedError
 
-if TYPE_CHECKING:
-    from toybed.agents.training import Curve
-
-FORMAT = 1
+FORMAT = 2
 """Raised when the tables change; a store of a higher format was written by a newer toybed."""
+
+BUSY_SECONDS = 30  # how long another program's transaction is waited for
 
 _SCHEMA = """
 CREATE TABLE bases (id TEXT PRIMARY KEY, config TEXT NOT NULL, seed INTEGER NOT NULL, parameters BLOB NOT NULL);
 CREATE TABLE runs (
-  id TEXT PRIMARY KEY, config TEXT NOT NULL, seed INTEGER NOT NULL, diverged_at INTEGER, manifest TEXT NOT NULL
+  id TEXT PRIMARY KEY, config TEXT NOT NULL, seed INTEGER NOT NULL, diverged_at INTEGER, cause TEXT,
+  manifest TEXT NOT NULL
 );
 CREATE TABLE curves (
   run TEXT NOT NULL REFERENCES runs (id), name TEXT NOT NULL, steps BLOB NOT NULL, "values" BLOB NOT NULL,
@@ -65,19 +67,33 @@ class Store:
             raise
 
     def _open(self) -> None:
-        self._db.execute("PRAGMA busy_timeout = 30000")
+        self._db.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")
         self._check_format()
         # Before anything is written: a damaged file is left as it was found.
         problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         # Writing the format again fails here, before anything is computed, if the file or its folder is read-only.
         with self._transaction() as db:
             if not self._check_format():
                 for statement in _SCHEMA.split(";"):
                     db.execute(statement)
+            elif db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                db.execute("ALTER TABLE runs ADD COLUMN cause TEXT")
             db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _write_ahead(self) -> None:
+        """Switch to a write-ahead log; this wants the file for itself, and SQLite does not wait for that by itself."""
+        last = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > last:
+                    raise
+                time.sleep(0.01)
 
     def _check_format(self) -> bool:
         """Whether the file is a store already; an empty file is not one yet, and anything else is an error."""
@@ -123,37 +139,36 @@ class Store:
         run_id: str,
         config: Mapping[str, Any],
         seed: int,
-        curves: Mapping[str, Curve],
-        diverged_at: int | None,
+        result: RunResult,
         manifest: Mapping[str, Any],
     ) -> None:
         """Keep a run and its curves, in one transaction."""
         with self._transaction() as db:
             db.execute(
-                "INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)",
-                (run_id, _json(config), seed, diverged_at, _json(manifest)),
+                "INSERT OR IGNORE INTO runs (id, config, seed, diverged_at, cause, manifest) VALUES (?, ?, ?, ?, ?, ?)",
+                (run_id, _json(config), seed, result.diverged_at, result.cause, _json(manifest)),
             )
             db.executemany(
                 "INSERT OR IGNORE INTO curves VALUES (?, ?, ?, ?)",
                 [
                     (run_id, name, c.steps.astype("<i8").tobytes(), c.values.astype("<f8").tobytes())
-                    for name, c in curves.items()
+                    for name, c in result.curves.items()
                 ],
             )
 
-    def run(self, run_id: str) -> tuple[dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]], int | None]:
-        """The curves of a run, name to (steps, values), and the update at which it diverged.
+    def run(self, run_id: str) -> RunResult:
+        """A run.
 
         Raises:
             ToybedError: there is no such run.
         """
         with self._explained():
-            found = self._db.execute("SELECT diverged_at FROM runs WHERE id = ?", (run_id,)).fetchone()
+            found = self._db.execute("SELECT diverged_at, cause FROM runs WHERE id = ?", (run_id,)).fetchone()
             rows = self._db.execute('SELECT name, steps, "values" FROM curves WHERE run = ?', (run_id,)).fetchall()
         if found is None:
             raise ToybedError(f"store {self.path} has no run {run_id}")
-        curves = {name: (np.frombuffer(s, dtype="<i8"), np.frombuffer(v, dtype="<f8")) for name, s, v in rows}
-        return curves, found[0]
+        curves = {name: Curve(np.frombuffer(s, dtype="<i8"), np.frombuffer(v, dtype="<f8")) for name, s, v in rows}
+        return RunResult(curves, *found)
 
     def manifest(self, run_id: str) -> dict[str, Any]:
         """What is known about how a run was made: versions, machine, commit, seconds."""

@@ -9,12 +9,13 @@ import ast
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +76,19 @@ class Run:
 
     @property
     def base_id(self) -> str:
-        """The name of the base policy that it starts from."""
+        """The name of its base policy."""
         return _hash("base", self.setting.base_config(), self.seed, self.device)
+
+    @property
+    def end_id(self) -> str:
+        """The name of the policy with which it ends, where another run starts from that."""
+        return _hash("end", self.setting.config(), self.seed, self.device)
+
+    @property
+    def before(self) -> Run | None:
+        """The run that it continues."""
+        after = self.setting.start.after
+        return None if after is None else Run(after, self.seed, self.device)
 
 
 def _hash(kind: str, config: Mapping[str, Any], seed: int, device: str) -> str:
@@ -91,12 +103,19 @@ class Records:
     Attributes:
         steps: measure name to the updates at which it was measured, ``[points]``.
         curves: measure name to values ``[n, points]``; a diverged run's are NaN from its divergence on.
-        diverged: how many of the n runs diverged.
+        causes: why runs diverged, one entry for each that did.
+        setting: what was run; None in records that no run made.
     """
 
     steps: Mapping[str, NDArray[np.int64]]
     curves: Mapping[str, NDArray[np.float64]]
-    diverged: int
+    causes: tuple[str, ...] = ()
+    setting: Setting | None = None
+
+    @property
+    def diverged(self) -> int:
+        """How many of the n runs diverged."""
+        return len(self.causes)
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         if name not in self.curves:
@@ -107,6 +126,11 @@ class Records:
     def sound(self) -> NDArray[np.bool_]:
         """Which runs did not diverge, ``[n]``."""
         return np.asarray(np.isfinite(self["reward_train"]).all(1))
+
+    def per_run(self, measure: Callable[..., float], *curves: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The measure of each run from its rows of the curves ``[n, points]``; NaN for a run that diverged, ``[n]``."""
+        rows = zip(self.sound, *curves, strict=True)
+        return np.array([measure(*row) if sound else np.nan for sound, *row in rows])
 
 
 @dataclass(frozen=True)
@@ -155,6 +179,11 @@ def above(interval: Interval, threshold: float) -> Outcome:
     return "refuted" if interval.high < threshold else "undecided"
 
 
+def below(interval: Interval, threshold: float) -> Outcome:
+    """Supported where the whole interval lies below the threshold, refuted where it lies above, else undecided."""
+    return above(Interval(-interval.estimate, -interval.high, -interval.low, interval.n), -threshold)
+
+
 def within(interval: Interval, low: float, high: float) -> Outcome:
     """Supported where the interval lies inside the band, refuted where it lies outside, else undecided."""
     if interval.n < MIN_RUNS:
@@ -169,6 +198,77 @@ def all_of(outcomes: Sequence[Outcome]) -> Outcome:
     if "refuted" in outcomes:
         return "refuted"
     return "supported" if all(o == "supported" for o in outcomes) else "undecided"
+
+
+def headline(
+    claim: str,
+    *,
+    parts: Sequence[Verdict],
+    shown: Verdict,
+    rule: str,
+    sentence: str,
+    records: Mapping[str, Records],
+) -> Verdict:
+    """The whole answer, which says how many runs diverged.
+
+    Args:
+        claim: of the question.
+        parts: those that decide, by :func:`all_of`.
+        shown: the part whose estimate, interval and n stand for the whole.
+        rule: how the parts make the whole, in words.
+        sentence: the finding.
+        records: all arms.
+    """
+    causes = [cause for arm in records.values() for cause in arm.causes]
+    runs = "run" if len(causes) == 1 else "runs"
+    why = "; ".join(sorted(set(causes)))
+    note = f" {len(causes)} {runs} diverged ({why}), left out of every mean." if causes else ""
+    return replace(shown, claim=claim, outcome=all_of([p.outcome for p in parts]), rule=rule, sentence=sentence + note)
+
+
+def tally(parts: Sequence[Verdict]) -> str:
+    """How the parts came out: ``3 supported, 1 undecided``."""
+    counts = Counter(part.outcome for part in parts)
+    return ", ".join(f"{counts[o]} {o}" for o in get_args(Outcome) if counts[o])
+
+
+def number(value: float, form: str = ".2f") -> str:
+    """A number in a sentence; where no run has one, "not known"."""
+    return format(value, form) if math.isfinite(value) else "not known"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How settings are chosen before the sweep, on seeds of their own.
+
+    Attributes:
+        candidates: size to arm to candidates, by a label each ("0.001").
+        seeds: size to number of seeds; they are numbered from 1000 on, so that no judged run has one of them.
+        score: what is made large, of the records of a candidate: one number for each run, ``[n]``; a run that diverged
+            counts as the lowest. The best mean wins, the first of equals.
+        final: the setting of the sweep, from size, arm and chosen candidate. Arms may share their candidates.
+    """
+
+    candidates: Callable[[str], Mapping[str, Mapping[str, Setting]]]
+    seeds: Mapping[str, int]
+    score: Callable[[Records], NDArray[np.float64]]
+    final: Callable[[str, str, Setting], Setting]
+
+    def runs(self, size: str, device: str) -> dict[str, dict[str, list[Run]]]:
+        """All runs of the choice, by arm and candidate."""
+        seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.seeds[size])
+        return {
+            arm: {label: [Run(setting, seed, device) for seed in seeds] for label, setting in options.items()}
+            for arm, options in self.candidates(size).items()
+        }
+
+    def best(self, records: Mapping[str, Records]) -> str:
+        """The label of the best of an arm's candidates."""
+        scores = {label: np.where(r.sound, self.score(r), -np.inf).mean() for label, r in records.items()}
+        return max(scores, key=lambda label: scores[label])
+
+
+FIRST_TUNING_SEED = 1000
 
 
 @dataclass(frozen=True)
@@ -186,6 +286,7 @@ class Study:
         judge: arms' records to the headline verdict and its parts.
         figure: arms' records to one figure.
         caption: what the figure shows, in words.
+        tuning: how further arms get their settings, or None.
     """
 
     name: str
@@ -199,12 +300,21 @@ class Study:
     judge: Callable[[Mapping[str, Records]], tuple[Verdict, list[Verdict]]]
     figure: Callable[[Mapping[str, Records]], Figure]
     caption: str
+    tuning: Tuning | None = None
 
-    def runs(self, size: str, seeds: int, device: str) -> dict[str, list[Run]]:
-        """All runs, by arm; the arms share their seeds, so that they can be paired."""
+    def runs(
+        self, size: str, seeds: int, device: str, tuned: Mapping[str, Setting] | None = None
+    ) -> dict[str, list[Run]]:
+        """All runs, by arm; the arms share their seeds, so that they can be paired.
+
+        Args:
+            size, seeds, device: what is run.
+            tuned: the arms whose setting was chosen, with that.
+        """
         if size not in SIZES:
             raise unknown("size", size, SIZES)
-        return {arm: [Run(setting, s, device) for s in range(seeds)] for arm, setting in self.arms(size).items()}
+        arms = {**self.arms(size), **(tuned or {})}
+        return {arm: [Run(setting, s, device) for s in range(seeds)] for arm, setting in arms.items()}
 
 
 _STUDIES: dict[str, Study] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,19 @@ def test_the_critic_learns_what_it_is_shown():
     assert bool((after - floor < (before - floor) / 2).all())
 
 
+def test_the_critic_learns_the_reward_that_the_advantage_is_taken_of():
+    """A penalty that makes every reward -2: the critic's values go there, though the verified rewards are 0 and 1."""
+    env, seeds = make("chain_reach", **KNOBS), [1, 2]
+    policy = make_policy("mlp", env, seeds, width=16)
+    objective = replace(objectives.get("ppo_gae"), shape_reward=lambda batch: torch.full_like(batch.reward, -2.0))
+    companions = Companions(env, objective, Learning(learning_rate=1e-2), seeds, None)
+    sample, batch = sampled(env, policy, seeds)
+    for _ in range(200):
+        batch = companions.complete(batch, sample)
+        companions.step(batch, sample.observation)
+    assert float((batch.require("value", "test") + 2).abs().max()) < 0.5  # it began near 0, and is fitted to -2
+
+
 def test_planning_tokens_are_those_of_the_world():
     env, seeds = HalfPlanned(**KNOBS), [1]
     policy = make_policy("tabular", env, seeds)
@@ -131,5 +146,5 @@ def test_what_cannot_be_provided_is_named():
     env = make("chain_reach", **KNOBS)
     with pytest.raises(ToybedError, match="grpo_kl needs a reference policy"):
         Companions(env, objectives.get("grpo_kl"), Learning(), [0], None)
-    with pytest.raises(ToybedError, match=r"sft needs batch\.source"):
+    with pytest.raises(ToybedError, match=r"sft needs batch\.source, which the learner does not make"):
         train("sft", seeds=1, **SMALL)

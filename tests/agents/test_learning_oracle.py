@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toybed
-from toybed.agents import training
+from toybed.agents import meter
 from toybed.agents.config import Learning, Setting, Spec, Supervised
+from toybed.agents.optimization import CAUSES
 from toybed.agents.policies import flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import MAX_RESAMPLES, PolicyGradient, _fill
 from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
@@ -360,7 +361,7 @@ def test_curves_are_measured_at_the_start_every_so_often_and_at_the_end(trained)
             expected = [3, 6, 7] if name.startswith("sampled_") else [0, 7] if "coverage" in name else [0, 3, 6, 7]
             assert curve.steps.tolist() == expected, name
             assert curve.values.shape == curve.steps.shape and np.isfinite(curve.values).all(), name
-        kinds = ("reward", "entropy", "lost", *(f"pass@{k}" for k in training.PASS_AT))
+        kinds = ("reward", "entropy", "lost", *(f"pass@{k}" for k in meter.PASS_AT))
         assert {f"{kind}_{split}" for kind in kinds for split in ("train", "test")} <= set(result.curves)
 
 
@@ -389,14 +390,14 @@ def test_measures_are_the_formulas_on_the_exact_success(trained):
             assert value["reward"] == pytest.approx(p.mean(), abs=1e-6)
             assert value["entropy"] == pytest.approx(float(exact.entropy[CHAIN.prompts(split)].mean()) / 2, abs=1e-5)
             assert value["lost"] == pytest.approx((p < 1e-3).mean(), abs=1e-12)
-            for k in training.PASS_AT:
+            for k in meter.PASS_AT:
                 curve = curves[f"pass@{k}_{split}"]
                 assert curve.values[curve.steps == step][0] == pytest.approx((1 - (1 - p) ** k).mean(), abs=1e-4)
 
 
 def test_coverage_is_the_brute_force(trained):
     _, _, tables, results = trained
-    for (step, table), run, k in itertools.product(tables.items(), range(2), training.COVERAGE_AT):
+    for (step, table), run, k in itertools.product(tables.items(), range(2), meter.COVERAGE_AT):
         shares = []
         for prompt in CHAIN.prompts("test").tolist():
             found = []
@@ -438,11 +439,23 @@ def poisoned(run, update, steps_an_update):
     return replace(grpo, surrogate=surrogate, name="poisoned")
 
 
+def test_a_gradient_that_is_not_finite_is_told_from_such_a_loss(trained):
+    """The slope of a square root at 0 is infinite, and the loss there is finite."""
+    seeds, bases, _, _ = trained
+    grpo = catalogue.get("grpo")
+
+    def steep(log_prob, batch, **_):
+        return (log_prob - log_prob.detach()).abs().sqrt()
+
+    broken, _ = train_runs(SMALL, seeds, bases, objective=replace(grpo, regularizers=(steep,), name="steep"))
+    assert (broken.diverged_at, broken.cause) == (1, CAUSES[2])
+
+
 @pytest.mark.parametrize("update", [1, 4, 7])
 def test_a_diverged_run_is_nan_from_its_update_on_and_its_neighbour_is_untouched(trained, update):
     seeds, bases, _, results = trained
     spoiled = train_runs(SMALL, seeds, bases, objective=poisoned(0, update, 2))
-    assert [result.diverged_at for result in spoiled] == [update, None]
+    assert [(result.diverged_at, result.cause) for result in spoiled] == [(update, CAUSES[1]), (None, None)]
     for name, curve in spoiled[0].curves.items():
         clean = results[0].curves[name]
         np.testing.assert_array_equal(curve.steps, clean.steps)
@@ -511,7 +524,7 @@ def test_a_last_step_that_ruins_a_run_marks_it():
     """No later loss sees the parameters of the last step; the measurement does."""
     options = {"policy": "tabular", "supervised": None, "prompts": 4, "group": 4, "minibatches": 1}
     (result,) = train("grpo", seeds=1, updates=1, learning_rate=1e39, max_grad_norm=1e39, **options)
-    assert result.diverged_at == 1
+    assert (result.diverged_at, result.cause) == (1, CAUSES[3])
     assert np.isnan(result.curves["reward_train"].values[-1])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -16,16 +16,24 @@ from toybed.agents.policies import Policy, choose, flat_parameters, load_flat, m
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
 from toybed.agents.supervised import fine_tune
-from toybed.envs.chain_reach import ChainReach
+from toybed.envs.chain_reach import ChainReach, ChainState
 from toybed.errors import ToybedError
 from toybed.measures.entropy import token_entropy
 from toybed.objectives import catalogue
 from toybed.streams import Streams
 
 ENV = ChainReach(modulus=7, operations=3, length=3)
+TOKENS = replace(ENV, view="tokens")
 SEEDS = (11, 5, 2, 8, 23)
 LEARNING = Learning(updates=3, prompts=6, group=4, epochs=2, minibatches=3, learning_rate=1e-2)
-POLICIES = {"tabular": {}, "mlp": {"width": 20, "embedding": 12}}
+POLICIES = {
+    "tabular": {},
+    "mlp": {"width": 20, "embedding": 12},
+    "gru": {"width": 20, "embedding": 12},
+    "transformer": {"width": 24, "heads": 2},
+}
+# large enough for many rows in a table, small enough to list all histories
+WIDE_TOKENS = ChainReach(modulus=13, length=3, view="tokens")
 # dapo samples groups anew, clip_cov draws a lottery in its loss; both regularisers need inputs of their own.
 OBJECTIVES = {
     "grpo": {},
@@ -35,6 +43,11 @@ OBJECTIVES = {
     "grpo with bonus and KL": {"entropy_coefficient": 0.02, "kl_coefficient": 0.05},
     "clip_cov with bonus and KL": {"entropy_coefficient": 0.02, "kl_coefficient": 0.05},
 }
+
+
+def world(policy_name, env=ENV):
+    """The view of a world that a policy can read."""
+    return replace(env, view="tokens") if policy_name in ("gru", "transformer") else env
 
 
 @dataclass(frozen=True)
@@ -50,8 +63,9 @@ class Trace:
     diverged: torch.Tensor
 
 
-def train(policy_name, objective_name, seeds, poison=None, learning=LEARNING, env=ENV, options=None):
+def train(policy_name, objective_name, seeds, poison=None, learning=LEARNING, env=None, options=None):
     """Initialise, fine-tune a little, then take a few updates; ``poison`` (run, value) spoils one run in between."""
+    env = world(policy_name) if env is None else env
     options = POLICIES[policy_name] if options is None else options
     policy, reference = (make_policy(policy_name, env, seeds, **options) for _ in range(2))
     initial, table = flat_parameters(policy), policy.table(env)
@@ -102,26 +116,36 @@ def test_a_run_in_a_stack_is_the_run_alone_bit_for_bit(policy, objective, runs):
         assert (responses > LEARNING.group).any(), "no group was sampled anew: dynamic sampling was not tested"
 
 
+@pytest.mark.parametrize("policy", ["mlp", "gru", "transformer"])
 @pytest.mark.parametrize("objective", ["dapo", "clip_cov"])
-def test_a_run_in_a_stack_is_the_run_alone_at_the_default_size(objective):
+def test_a_run_in_a_stack_is_the_run_alone_at_the_default_size(objective, policy):
     """The kernels that torch picks depend on the sizes: these are the sizes of the published runs."""
-    learning, env = Learning(updates=2), ChainReach()
-    stack = train("mlp", objective, SEEDS[:3], learning=learning, env=env, options={})
-    single = train("mlp", objective, SEEDS[1:2], learning=learning, env=env, options={})
+    learning, env = Learning(updates=2), ChainReach() if policy == "mlp" else WIDE_TOKENS
+    stack = train(policy, objective, SEEDS[:3], learning=learning, env=env, options={})
+    single = train(policy, objective, SEEDS[1:2], learning=learning, env=env, options={})
     assert_same_run(stack, 1, single)
 
 
-@pytest.mark.parametrize("width", [4, 8, 20, 36, 128])
-def test_independence_holds_at_every_allowed_width(width):
+@pytest.mark.parametrize("rows", [48, 7])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *(("mlp", {"width": width, "embedding": 7}) for width in (4, 8, 20, 36, 128)),
+        *(("gru", {"width": width, "embedding": 7}) for width in (4, 8, 20, 36, 64)),
+        *(("transformer", {"width": w, "heads": h}) for w, h in ((4, 1), (8, 2), (20, 1), (36, 3), (64, 2), (64, 4))),
+    ],
+)
+def test_independence_holds_at_every_allowed_width(name, options, rows):
     """A slice of a stack may begin at an address that no vector instruction likes; the same run alone does not."""
+    env = world(name)
 
     def gradients(seeds, observation):
-        policy = make_policy("mlp", ENV, seeds, width=width, embedding=7)
+        policy = make_policy(name, env, seeds, **options)
         loss = -policy.log_probs(observation)[..., 0].mean(1)
         return torch.autograd.grad(loss.sum(), list(policy.parameters()))
 
     random = np.random.default_rng(0)
-    observation = ENV.contexts()[torch.from_numpy(random.integers(len(ENV.contexts()), size=(5, 48)))]
+    observation = env.contexts()[torch.from_numpy(random.integers(len(env.contexts()), size=(5, rows)))]
     stack = gradients(SEEDS, observation)
     for run in range(5):
         single = gradients(SEEDS[run : run + 1], observation[run : run + 1])
@@ -153,7 +177,7 @@ def test_different_seeds_are_different_runs(policy):
         for two in range(one):
             assert not torch.equal(trace.final[one], trace.final[two])
             assert not torch.equal(trace.sft_losses[one], trace.sft_losses[two])
-            if policy == "mlp":  # a table starts at the uniform policy, whatever the seed
+            if policy != "tabular":  # a table starts at the uniform policy, whatever the seed
                 assert not torch.equal(trace.initial[one], trace.initial[two])
     if policy == "tabular":
         assert not trace.initial.any()
@@ -203,14 +227,14 @@ def test_a_run_whose_loss_is_not_finite_keeps_the_parameters_of_before():
 # -- parameters --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", POLICIES)
 def test_flat_parameters_come_back(name):
-    source = make_policy(name, ENV, [1, 2], **POLICIES[name])
+    source = make_policy(name, world(name), [1, 2], **POLICIES[name])
     with torch.no_grad():
         for p in source.parameters():
             p.copy_(torch.arange(p.numel()).view_as(p))
     flat = flat_parameters(source)
     assert flat.shape == (2, sum(p[0].numel() for p in source.parameters()))
     assert not flat.requires_grad
-    target = make_policy(name, ENV, [3, 4], **POLICIES[name])
+    target = make_policy(name, world(name), [3, 4], **POLICIES[name])
     load_flat(target, flat)
     for a, b in zip(source.parameters(), target.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -221,18 +245,20 @@ def test_flat_parameters_come_back(name):
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_parameters_carry_the_run_axis_and_survive_a_state_dict(name):
-    source, target = (make_policy(name, ENV, seeds, **POLICIES[name]) for seeds in ([1, 2, 3], [4, 5, 6]))
+    env = world(name)
+    source, target = (make_policy(name, env, seeds, **POLICIES[name]) for seeds in ([1, 2, 3], [4, 5, 6]))
     assert all(p.shape[0] == 3 for p in source.parameters())
     with torch.no_grad():
         next(iter(source.parameters())).add_(1.0)
     target.load_state_dict(source.state_dict())
-    assert torch.equal(target.table(ENV), source.table(ENV))
+    assert torch.equal(target.table(env), source.table(env))
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_gradient_of_one_run_stays_in_that_run(name):
-    policy = make_policy(name, ENV, [1, 2, 3], **POLICIES[name])
-    policy.log_probs(ENV.contexts().expand(3, -1, -1))[1, :, 0].sum().backward()
+    env = world(name)
+    policy = make_policy(name, env, [1, 2, 3], **POLICIES[name])
+    policy.log_probs(env.contexts().expand(3, -1, -1))[1, :, 0].sum().backward()
     for p in policy.parameters():
         assert p.grad[1].any()
         assert not p.grad[[0, 2]].any()
@@ -263,19 +289,21 @@ def test_a_table_holds_what_it_is_set_to():
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_observations_may_have_any_axes_between_the_run_and_the_entries(name):
-    policy = make_policy(name, ENV, [1, 2], **POLICIES[name])
-    contexts = ENV.contexts()[:24].expand(2, 24, 3)
+    env = world(name)
+    policy = make_policy(name, env, [1, 2], **POLICIES[name])
+    contexts = env.contexts()[-24:].expand(2, 24, -1)
     flat = policy.log_probs(contexts)
-    folded = policy.log_probs(contexts.reshape(2, 2, 3, 4, 3))
+    folded = policy.log_probs(contexts.reshape(2, 2, 3, 4, -1))
     assert torch.equal(folded.reshape(2, 24, -1), flat)
 
 
 def test_an_unknown_policy_names_the_nearest_and_a_width_has_a_floor():
     with pytest.raises(ToybedError, match="unknown policy 'tabula': did you mean 'tabular'"):
         make_policy("tabula", ENV, [0])
-    for width in (0, 33, 50):
-        with pytest.raises(ToybedError, match=f"mlp: width is {width}; allowed: multiples of 4"):
-            make_policy("mlp", ENV, [0], width=width)
+    for name in ("mlp", "gru", "transformer"):
+        for width in (0, 33, 50):
+            with pytest.raises(ToybedError, match=f"{name}: width is {width}; allowed: multiples of 4"):
+                make_policy(name, world(name), [0], width=width)
 
 
 # -- legal tokens ------------------------------------------------------------------------------------------------------
@@ -285,15 +313,27 @@ class Restricted(ChainReach):
     def legal(self, state):
         return torch.arange(self.operations) != (state.value % self.operations)[..., None]
 
+    def legal_at(self, observation):
+        """The same from an observation ``[..., F]``."""
+        if self.history is None:
+            return self.legal(ChainState(*observation.unbind(-1)))
+        goal, start, *tokens = observation.unbind(-1)
+        state = ChainState(start, goal, torch.zeros_like(goal))
+        for token in tokens:
+            after = self.step(state, token.clamp(max=self.operations - 1))
+            state = ChainState(torch.where(token < self.operations, after.value, state.value), goal, after.time)
+        return self.legal(state)
+
 
 RESTRICTED = Restricted(modulus=7, operations=3, length=3)
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_illegal_tokens_get_no_mass(name):
-    policy = make_policy(name, RESTRICTED, [1, 2], **POLICIES[name])
-    observation = RESTRICTED.contexts().expand(2, -1, -1)
-    legal = torch.arange(3) != (observation[..., :1] % 3)
+    env = world(name, RESTRICTED)
+    policy = make_policy(name, env, [1, 2], **POLICIES[name])
+    observation = env.contexts().expand(2, -1, -1)
+    legal = env.legal_at(observation)
     log_probs = policy.log_probs(observation, legal)
     assert (log_probs.exp()[~legal] == 0).all()
     # a softmax of 3 float32 numbers
@@ -310,19 +350,20 @@ def test_illegal_tokens_get_no_mass(name):
 @pytest.mark.parametrize("objective", ["grpo", "dapo", "clip_cov", "grpo with bonus and KL"])
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_world_with_illegal_tokens_is_learned_in_without_using_them(name, objective):
-    policy, reference = (make_policy(name, RESTRICTED, SEEDS[:2], **POLICIES[name]) for _ in range(2))
+    env = world(name, RESTRICTED)
+    policy, reference = (make_policy(name, env, SEEDS[:2], **POLICIES[name]) for _ in range(2))
     chosen = catalogue.get(objective.split(" ")[0], **OBJECTIVES[objective])
-    learner = PolicyGradient(RESTRICTED, policy, chosen, LEARNING, list(SEEDS[:2]), reference)
+    learner = PolicyGradient(env, policy, chosen, LEARNING, list(SEEDS[:2]), reference)
     for _ in range(3):
         learner.update()
     assert not learner.diverged.any()
     streams = Streams("check", SEEDS[:2])
-    sample = rollout(RESTRICTED, policy, draw_prompts(RESTRICTED.prompts(), 50, streams), 8, streams)
+    sample = rollout(env, policy, draw_prompts(env.prompts(), 50, streams), 8, streams)
     assert sample.legal.shape == (2, 50, 8, 3, 3)
-    assert torch.equal(sample.legal, torch.arange(3) != (sample.observation[..., :1] % 3))
+    assert torch.equal(sample.legal, env.legal_at(sample.observation))
     assert sample.legal.gather(-1, sample.token[..., None]).all()
     recomputed = policy.log_probs(sample.observation, sample.legal)
-    shared = response_log_probs(RESTRICTED, policy, sample.observation, sample.legal)
+    shared = response_log_probs(env, policy, sample.observation, sample.legal)
     # the same float32 network on batches of other shapes; -1e9 of illegal tokens is the same number
     assert torch.allclose(shared, recomputed, rtol=1e-6, atol=2e-6)
     assert torch.allclose(choose(recomputed, sample.token), sample.log_prob, rtol=0, atol=2e-6)

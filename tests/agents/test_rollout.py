@@ -25,14 +25,25 @@ CHANCE = 1e-6  # with which each chi-square comparison fails a right program
 WORLDS = {
     "chain": ChainReach(modulus=7, operations=3, length=3),
     "bandit": make("answer_bandit", prompt_count=5),
+    "chain of tokens": ChainReach(modulus=7, operations=3, length=3, view="tokens"),
+    "one token": ChainReach(modulus=7, operations=3, length=1, view="tokens"),
     "noisy bandit": make("answer_bandit", prompt_count=5, true_positive=0.7, false_positive=0.2),
 }
 every_world = pytest.mark.parametrize("env", WORLDS.values(), ids=WORLDS)
-every_policy = pytest.mark.parametrize("name", ["tabular", "mlp"])
+OPTIONS = {"tabular": {}, "mlp": {"width": 32}, "gru": {"width": 32}, "transformer": {"width": 32}}
+every_policy_in_every_world = pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        pytest.param(env, name, id=f"{name} in {world}")
+        for world, env in WORLDS.items()
+        for name in OPTIONS
+        if env.history is not None or name in ("tabular", "mlp")
+    ],
+)
 
 
 def some_policy(name, env, runs=2):
-    policy = make_policy(name, env, range(runs), **({"width": 32} if name == "mlp" else {}))
+    policy = make_policy(name, env, range(runs), **OPTIONS[name])
     if name == "tabular":
         policy.set_table(torch.from_numpy(np.random.default_rng(3).normal(size=policy.logits.shape)).float())
     return policy
@@ -112,8 +123,7 @@ def test_the_smallest_and_largest_draw_are_the_ends_of_the_pool(uniform, place, 
 
 
 # -- responses ---------------------------------------------------------------------------------------------------------
-@every_policy
-@every_world
+@every_policy_in_every_world
 def test_what_is_recorded_is_what_the_policy_says_of_it(env, name):
     policy = some_policy(name, env)
     streams = Streams("rollout", [4, 5])
@@ -131,8 +141,7 @@ def test_what_is_recorded_is_what_the_policy_says_of_it(env, name):
     assert torch.allclose(shared, log_probs, rtol=0, atol=1e-5)
 
 
-@every_policy
-@every_world
+@every_policy_in_every_world
 def test_sharing_the_first_state_keeps_the_gradient(env, name):
     policy = some_policy(name, env)
     streams = Streams("rollout", [4, 5])
@@ -150,8 +159,7 @@ def test_sharing_the_first_state_keeps_the_gradient(env, name):
     assert gradients[0].abs().max() > 1e-2
 
 
-@every_policy
-@every_world
+@every_policy_in_every_world
 def test_the_world_replayed_gives_the_recorded_observations_and_rewards(env, name):
     policy = some_policy(name, env)
     streams, again = Streams("rollout", [4, 5]), Streams("rollout", [4, 5])

@@ -37,6 +37,8 @@ VARIANTS = [
     ("answer_bandit", {"prompt_count": 5, "answers": 7, "true_positive": 0.8, "false_positive": 0.1}),
     ("chain_reach", {}),
     ("chain_reach", {"modulus": 7, "operations": 3, "length": 4, "train_share": 0.3, "table_seed": 3}),
+    ("chain_reach", {"modulus": 5, "operations": 3, "length": 4, "view": "tokens"}),
+    ("chain_reach", {"modulus": 7, "operations": 4, "length": 1, "view": "tokens"}),
 ]
 NOISELESS = [(name, knobs) for name, knobs in VARIANTS if "true_positive" not in knobs]
 
@@ -127,8 +129,10 @@ def test_next_step_mode_starts_the_next_episode_on_the_step_after_the_last(name,
         if place == 0:
             assert (reward == 0).all()
             starts.append(observation)
-    if horizon > 1:  # the last entry of the observation counts the operations
-        assert all((start[:, -1] == 0).all() for start in starts)
+    core = env.unwrapped.token_env
+    if horizon > 1:  # the last entry of the observation counts the operations, or is the last token but one
+        unwritten = 0 if core.history is None else core.vocabulary
+        assert all((start[:, -1] == unwritten).all() for start in starts)
     assert any((start != first).any() for start in starts[1:]), "a new episode draws a new prompt"
 
 
@@ -273,6 +277,26 @@ def test_observations_stay_below_their_sizes_and_kinds_cover_the_horizon(name, k
         state = env.step(state, torch.full_like(env.prompts(), t % env.vocabulary))
     assert (env.observe(state) < sizes).all()
     assert len(env.kinds) == env.horizon
+
+
+@every_variant
+def test_a_history_is_the_prompt_and_the_tokens_chosen_so_far(name, knobs):
+    env = make(name, **knobs)
+    if env.history is None:
+        return
+    place, to_come = env.history, env.vocabulary
+    assert len(env.observation_sizes) >= place + env.horizon - 1, "every token but the last has an entry"
+    assert all(size > to_come for size in env.observation_sizes[place:])
+    tokens = some_tokens(env, env.n_prompts)
+    state = env.reset(env.prompts())
+    prompt = env.observe(state)[:, :place]
+    assert len(prompt.unique(dim=0)) == env.n_prompts, "two prompts look alike"
+    for t in range(env.horizon):
+        observation = env.observe(state)
+        assert torch.equal(observation[:, :place], prompt)
+        assert torch.equal(observation[:, place : place + t], tokens[:, :t])
+        assert (observation[:, place + t :] == to_come).all()
+        state = env.step(state, tokens[:, t])
 
 
 # -- determinism and copies --------------------------------------------------------------------------------------------
@@ -479,6 +503,7 @@ def test_an_unknown_knob_names_the_nearest(name):
         ("chain_reach", {"length": 17}, "length", "1 to 16"),
         ("chain_reach", {"train_share": 0.0}, "train_share", "above 0"),
         ("chain_reach", {"train_share": 1.0}, "train_share", "below 1"),
+        ("chain_reach", {"view": "token"}, "view", "'state' or 'tokens'"),
     ],
 )
 def test_a_knob_out_of_range_names_the_knob_and_what_is_allowed(name, knobs, knob, allowed):
@@ -526,6 +551,7 @@ def test_the_random_baseline_is_the_exact_worth_of_uniform_tokens(name, knobs):
         {},
         {"modulus": 7, "operations": 3, "length": 4},
         {"modulus": 31, "operations": 2, "length": 3},  # at most 8 of 31 goals can be reached: the optimum is below 1
+        {"modulus": 7, "operations": 3, "length": 4, "view": "tokens"},
     ],
 )
 def test_the_demonstrator_without_noise_attains_the_optimum(knobs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,8 +20,11 @@ from toybed.measures.divergence import kl_divergence
 Z = 4.5
 
 SMALL = ChainReach(modulus=7, operations=3, length=3)
+TOKENS = replace(SMALL, view="tokens")
 WORLDS = {
     "small chain": SMALL,
+    "small chain of tokens": TOKENS,
+    "one token, odd sizes": ChainReach(modulus=5, operations=4, length=1, table_seed=2, view="tokens"),
     "short chain, odd sizes": ChainReach(modulus=5, operations=4, length=2, train_share=0.4, table_seed=9),
     "default chain": ChainReach(),
     "default bandit": make("answer_bandit"),
@@ -28,7 +32,7 @@ WORLDS = {
 }
 every_world = pytest.mark.parametrize("env", WORLDS.values(), ids=WORLDS)
 small_world = pytest.mark.parametrize(
-    "env", [WORLDS[n] for n in ("small chain", "short chain, odd sizes", "bandit with a trap")], ids=lambda e: repr(e)
+    "env", [env for env in WORLDS.values() if env.n_prompts <= 49 and len(env.contexts()) < 1000], ids=repr
 )
 
 
@@ -105,7 +109,7 @@ def test_evaluation_is_the_plain_sum_over_responses(env):
 
 @every_world
 def test_evaluation_is_what_sampling_shows(env):
-    """Monte Carlo, by a sampler of its own: 5 worlds, 3 policies, 2 measures: a right program fails with 2e-4."""
+    """Monte Carlo, by a sampler of its own: 7 worlds, 3 policies, 2 measures: a right program fails with 3e-4."""
     random = np.random.default_rng(0)
     repeats = max(40_000 // env.n_prompts, 40)
     prompts = env.prompts().repeat(repeats)
@@ -127,14 +131,15 @@ def test_evaluation_is_what_sampling_shows(env):
             assert abs(error) < Z * deviation + 1e-9  # uniform: every surprise is the same number
 
 
+@pytest.mark.parametrize("env", [SMALL, TOKENS], ids=repr)
 @pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
-def test_evaluation_has_free_leading_axes(shape):
-    random = np.random.default_rng(3).normal(size=(*shape, len(SMALL.contexts()), 3))
+def test_evaluation_has_free_leading_axes(shape, env):
+    random = np.random.default_rng(3).normal(size=(*shape, len(env.contexts()), 3))
     table = torch.from_numpy(random).log_softmax(-1)
-    exact = SMALL.evaluate(table)
+    exact = env.evaluate(table)
     assert exact.reward.shape == (*shape, 49)
     for index in np.ndindex(shape):
-        alone = SMALL.evaluate(table[index])
+        alone = env.evaluate(table[index])
         assert torch.allclose(exact.reward[index], alone.reward, rtol=0, atol=1e-14)
         assert torch.allclose(exact.entropy[index], alone.entropy, rtol=0, atol=1e-13)
 
@@ -247,6 +252,64 @@ def test_harder_knobs_lower_or_keep_random_success(knob):
     values = {"modulus": (13, 31, 61, 97), "length": (3, 4, 5)}[knob]
     baselines = [make("chain_reach", **{knob: value}).random_baseline() for value in values]
     assert baselines == sorted(baselines, reverse=True)
+
+
+# -- ChainReach, the tokens view ---------------------------------------------------------------------------------------
+def plain_histories(env):
+    """What a policy can see, with the context of the state view that stands behind it: ``{observation: row}``."""
+    seen, twin = {}, replace(env, view="state")
+    for prompt, time in itertools.product(range(env.n_prompts), range(env.length)):
+        for tokens in itertools.product(range(env.operations), repeat=time):
+            state, behind = env.reset(torch.tensor(prompt)), twin.reset(torch.tensor(prompt))
+            for token in tokens:
+                state, behind = (world.step(x, torch.tensor(token)) for world, x in ((env, state), (twin, behind)))
+            seen[tuple(env.observe(state).tolist())] = int(twin.context_index(twin.observe(behind)))
+    return seen
+
+
+@pytest.mark.parametrize("env", [TOKENS, WORLDS["one token, odd sizes"]], ids=repr)
+def test_contexts_of_the_tokens_view_are_the_histories_that_can_occur(env):
+    seen = plain_histories(env)
+    rows = [tuple(row) for row in env.contexts().tolist()]
+    assert len(rows) == len(set(rows)) == env.n_prompts * sum(env.operations**t for t in range(env.length))
+    assert set(rows) == set(seen)
+
+
+def test_a_history_shows_goal_start_tokens_and_blanks():
+    state = TOKENS.reset(torch.tensor(2 * 7 + 5))  # from 2 to 5
+    assert TOKENS.observe(state).tolist() == [5, 2, 3, 3]
+    state = TOKENS.step(state, torch.tensor(1))
+    assert TOKENS.observe(state).tolist() == [5, 2, 1, 3]
+    state = TOKENS.step(TOKENS.step(state, torch.tensor(0)), torch.tensor(2))
+    assert TOKENS.observe(state).tolist() == [5, 2, 1, 0], "no choice follows the last token: it has no entry"
+    assert TOKENS.observation_sizes == (7, 7, 4, 4)
+
+
+def test_a_policy_that_looks_at_the_state_behind_a_history_is_worth_the_same_in_both_views():
+    seen = plain_histories(TOKENS)
+    behind = torch.tensor([seen[tuple(row)] for row in TOKENS.contexts().tolist()])
+    tables = policies(SMALL)
+    state, tokens = SMALL.evaluate(tables), TOKENS.evaluate(tables[:, behind])
+    # float64, sums of 27 terms
+    assert torch.allclose(tokens.reward, state.reward, rtol=0, atol=1e-13)
+    assert torch.allclose(tokens.entropy, state.entropy, rtol=0, atol=1e-12)
+    for options in ({}, {"style": None, "noise": 0.35}):
+        assert torch.equal(TOKENS.demonstrator(**options), SMALL.demonstrator(**options)[behind])
+
+
+@pytest.mark.parametrize("method", ["prompts", "solutions", "optimum", "random_baseline"])
+def test_the_view_changes_nothing_else(method):
+    arguments = (SMALL.prompts(),) if method == "solutions" else ()
+    one, two = (getattr(env, method)(*arguments) for env in (SMALL, TOKENS))
+    assert torch.equal(torch.as_tensor(one), torch.as_tensor(two))
+
+
+def test_too_many_histories_are_refused():
+    env = make("chain_reach", length=5, view="tokens")
+    for ask in (env.contexts, env.demonstrator, lambda: env.evaluate(torch.zeros(1, 8))):
+        # 31^2 (1 + 8 + 8^2 + 8^3 + 8^4)
+        with pytest.raises(ToybedError, match='chain_reach: 4498441 histories of view="tokens" are too many to list'):
+            ask()
 
 
 # -- AnswerBandit ------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from toybed.errors import ToybedError
 from toybed.measures.covariance import covariance, token_covariance
-from toybed.measures.divergence import kl_divergence
+from toybed.measures.divergence import SAMPLED_KL, kl_divergence
 from toybed.measures.diversity import coverage, distinct_at_k, pass_at_k, pass_at_k_exact
 from toybed.measures.entropy import sampled_entropy, token_entropy
 from toybed.measures.moments import masked_mean
@@ -89,6 +89,20 @@ def test_kl_divergence() -> None:
     other = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)
     assert float(kl_divergence(q.log(), p.log())) == pytest.approx(other, rel=1e-13)
     assert kl_divergence(torch.stack([p, q]).log(), q.log()).shape == (2,)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k3"])
+def test_a_sampled_divergence_is_right_on_average(estimator: str) -> None:
+    log_p, log_q = torch.randn(2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).log_softmax(-1)
+    average = (log_p.exp() * SAMPLED_KL[estimator](log_p - log_q)).sum()
+    assert float(average) == pytest.approx(float(kl_divergence(log_p, log_q)), rel=1e-12)
+
+
+@pytest.mark.parametrize("d", [1e-6, -1e-6, 1e-3, 1.0, -5.0])
+def test_k3_keeps_the_digits_of_a_small_log_ratio(d: float) -> None:
+    """Its series is d^2/2 - d^3/6 + ...; of a ``d`` of 1e-6, exp(-d) - 1 + d keeps four digits, expm1 keeps ten."""
+    series = sum(Fraction(-d) ** n / math.factorial(n) for n in range(2, 60))
+    assert float(SAMPLED_KL["k3"](double(d))) == pytest.approx(float(series), rel=1e-9, abs=0)
 
 
 # Covariance ---------------------------------------------------------------------------------------------------------

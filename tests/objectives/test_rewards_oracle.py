@@ -205,6 +205,16 @@ def test_vpo_parallel(random_batch: Draw, seed: int, shape: tuple[int, int, int]
     close(vector_rewards.marginal_best(batch, generator=seeded(seed), draws=DRAWS, concentration=1), expected)
 
 
+def test_vpo_parallel_of_two_equal_best_is_exactly_zero(random_batch: Draw) -> None:
+    """Wherever in the group they stand; the others are not best under any preference."""
+    for first, second in ((0, 1), (0, 3), (2, 3)):
+        batch = rewarded(random_batch, 6, (3, 4, 5), 2)
+        reward = batch.reward.clone()
+        reward[..., [first, second], :] = reward.amax((-2, -1), keepdim=True) + 1
+        advantage = get("vpo_parallel").advantages(replace(batch, reward=reward), generator=seeded(0))
+        assert torch.equal(advantage, torch.zeros_like(advantage))
+
+
 def test_vpo_parallel_of_one_component_is_pkpo_of_the_whole_group(random_batch: Draw) -> None:
     batch = rewarded(random_batch, 5, (3, 4, 5))
     got = vector_rewards.marginal_best(batch, generator=seeded(0), draws=DRAWS, concentration=1)
@@ -315,7 +325,7 @@ def test_k1_in_the_reward_has_the_gradient_of_the_reverse_kl(estimator: str) -> 
 
 
 @pytest.mark.parametrize("name", ["gdpo", "vpo", "vpo_parallel", "multi_rlvr", "rloo_kl", "dapo"])
-@pytest.mark.parametrize("shape", [(2, 4, 3), (2, 1, 3), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(2, 4, 3), (2, 2, 3), (1, 2, 1)])
 def test_equal_rewards_give_exactly_nothing(random_batch: Draw, name: str, shape: tuple[int, int, int]) -> None:
     draw = random_batch(0, shape, (2,), dtype=torch.float32)
     sizes = {"gdpo": (3,), "vpo_parallel": (3,), "vpo": (2, 3), "multi_rlvr": (2, 3)}.get(name, ())

@@ -418,7 +418,8 @@ def test_mixed_outcomes(lead: Any) -> None:
         reward = random.choice([0.0, 1.0], (*lead, 6, 3))
         groups = reward.reshape(-1, 3)
         expected = [any(r != group[0] for r in group) for group in groups.tolist()]
-        got = sampling.mixed_outcomes(torch.tensor(reward))
+        got = sampling.mixed_outcomes(torch.tensor(reward), resample=True)
+        assert sampling.mixed_outcomes(torch.tensor(reward), resample=False).all()
         np.testing.assert_array_equal(got.numpy(), np.reshape(expected, reward.shape[:-1]))
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from toybed.errors import ToybedError
-from toybed.objectives import Batch, Loss, get, regularizers, row, weights
+from toybed.objectives import Batch, Loss, bounds, get, regularizers, row, weights
 from toybed.objectives.aggregation import token_mean
 
 Array = np.ndarray
@@ -227,6 +227,19 @@ def test_grpo_kl_is_grpo_with_coefficient_zero(random_batch: Any) -> None:
 
 
 # Archer --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("split", [0.0, 0.3, 0.8, 1.0])
+@pytest.mark.parametrize("tokens", [1, 2, 6, 11])
+def test_certain_tokens_are_split_by_the_very_quantile_of_torch(tokens: int, split: float, dtype: torch.dtype) -> None:
+    """With ties, and where the quantile is a token's own entropy, rounding would move tokens across the border."""
+    random = torch.Generator().manual_seed(tokens)
+    entropy = torch.randint(5, (2, 6, 7, tokens), generator=random).to(dtype) / 10
+    mask = torch.rand(entropy.shape, generator=random) < 0.7
+    quantile = torch.where(mask, entropy, torch.nan).nanquantile(split, dim=-1, keepdim=True)
+    batch = Batch(-entropy, mask, torch.zeros(entropy.shape[:-1]), entropy_old=entropy)
+    assert torch.equal(bounds.certain_tokens(batch, split), mask & (entropy <= quantile))
 
 
 def archer_penalty_twin(mask: Array, log_prob: Array, ref: Array, entropy: Array) -> Array:

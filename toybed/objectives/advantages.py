@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toybed.measures.moments import masked_mean
-from toybed.objectives.batch import Batch, Scalar, per_token
+from toybed.objectives.batch import Batch, Scalar, compares_group, per_token
 
 
 def outcome(batch: Batch, *, baseline: Scalar = 0.0) -> Tensor:
@@ -35,6 +35,7 @@ def outcome(batch: Batch, *, baseline: Scalar = 0.0) -> Tensor:
     return per_token(batch.reward, batch) - baseline
 
 
+@compares_group
 def group_centered(batch: Batch) -> Tensor:
     """Dr. GRPO: the reward less the mean of its group.
 
@@ -50,6 +51,7 @@ def group_centered(batch: Batch) -> Tensor:
     return torch.where(no_spread(reward), 0.0, centered)
 
 
+@compares_group
 def leave_one_out(batch: Batch) -> Tensor:
     """RLOO: the reward less the mean of the *other* responses of its group.
 
@@ -63,6 +65,7 @@ def leave_one_out(batch: Batch) -> Tensor:
     return group_centered(batch) * (group / max(group - 1, 1))
 
 
+@compares_group
 def group_standardized(batch: Batch, *, ddof: int, floor: Scalar) -> Tensor:
     """GRPO: centred and divided by the standard deviation of the group.
 

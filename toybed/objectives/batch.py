@@ -50,6 +50,19 @@ def needs_of(stage: object) -> tuple[str, ...]:
     return tuple(getattr(stage, "needs", ()))
 
 
+def compares_group(function: _Function) -> _Function:
+    """Mark an advantage that compares the responses of a group: with a single one it would be zero throughout."""
+    function.compares_group = True  # type: ignore[attr-defined]
+    return function
+
+
+def does_compare_group(stage: object) -> bool:
+    """Whether a stage is marked with :func:`compares_group`, looking through :func:`functools.partial`."""
+    while isinstance(stage, partial):
+        stage = stage.func
+    return getattr(stage, "compares_group", False)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Responses sampled for groups of prompts, as an objective sees them.

@@ -10,9 +10,10 @@ from torch import Tensor
 from toybed.errors import ToybedError
 from toybed.measures.diversity import pass_at_k
 from toybed.objectives.advantages import no_spread
-from toybed.objectives.batch import Batch, Scalar, per_token
+from toybed.objectives.batch import Batch, Scalar, compares_group, per_token
 
 
+@compares_group
 def pass_at_k_standardized(batch: Batch, *, k: int, correct_above: Scalar, floor: Scalar) -> Tensor:
     """Pass@k training: what a response adds to the pass@k of the subsets that it is in, standardised.
 
@@ -58,6 +59,7 @@ def pass_at_k_standardized(batch: Batch, *, k: int, correct_above: Scalar, floor
     return torch.where(undecided, advantage, 0.0).to(reward.dtype)
 
 
+@compares_group
 def best_margin(batch: Batch, *, by_std: bool, ddof: int, floor: Scalar) -> Tensor:
     """GRPO-pass@k (verl): only the best response of the group, by how much it beats the second.
 

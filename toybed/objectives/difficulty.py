@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from toybed.objectives.advantages import group_centered, no_spread
-from toybed.objectives.batch import Batch, Scalar, per_token
+from toybed.objectives.batch import Batch, Scalar, compares_group, per_token
 
 
+@compares_group
 def spread_share_scaled(batch: Batch, *, f_norm: Scalar) -> Tensor:
     """GPG: centred rewards, scaled up by the share of groups that have any spread.
 
@@ -35,6 +36,7 @@ def spread_share_scaled(batch: Batch, *, f_norm: Scalar) -> Tensor:
     return group_centered(batch) * groups / with_spread.clamp(min=1) / f_norm
 
 
+@compares_group
 def nonzero_share_scaled(batch: Batch, *, f_norm: Scalar) -> Tensor:
     """GPG as verl has it: centred rewards, divided by the share of responses whose reward is not zero.
 
@@ -53,6 +55,7 @@ def nonzero_share_scaled(batch: Batch, *, f_norm: Scalar) -> Tensor:
     return group_centered(batch) * responses / nonzero.clamp(min=1) / f_norm
 
 
+@compares_group
 def mean_normalized(batch: Batch, *, floor: Scalar) -> Tensor:
     """MaxRL: centred rewards, divided by the group's mean.
 
@@ -83,6 +86,7 @@ def mean_normalized(batch: Batch, *, floor: Scalar) -> Tensor:
     return torch.where(positive, group_centered(batch) / torch.where(positive, mean + floor, 1.0), 0.0)
 
 
+@compares_group
 def quantile_standardized(batch: Batch, *, quantile: Scalar, ddof: int, floor: Scalar) -> Tensor:
     """QAE: the reward less a quantile of its group, divided by the group's standard deviation.
 
@@ -113,6 +117,7 @@ def quantile_standardized(batch: Batch, *, quantile: Scalar, ddof: int, floor: S
     return _above(reward, _ordered(reward, rank.clamp(0, group - 1)), ddof, floor)
 
 
+@compares_group
 def interpolated_quantile_standardized(batch: Batch, *, quantile: Scalar, ddof: int, floor: Scalar) -> Tensor:
     """QAE by the one-line change: as :func:`quantile_standardized`, with a linearly interpolated quantile.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from toybed.objectives.batch import Batch, Scalar, needs, per_token
+from toybed.objectives.batch import Batch, Scalar, compares_group, needs, per_token
 
 REFINED, DEMONSTRATION = 1, 2  # values of batch.source
 
@@ -75,6 +75,7 @@ def demonstrated(batch: Batch) -> Tensor:
     return (batch.require("source", "sft") == DEMONSTRATION).unsqueeze(-1).to(batch.log_prob_old.dtype)
 
 
+@compares_group
 @needs("log_prob", "log_prob_ref")
 def preference_margin(batch: Batch, *, log_prob: Tensor, beta: Scalar) -> Tensor:
     """DPO: the best response of a group against its worst, as an advantage that reads the current policy.
@@ -113,7 +114,8 @@ def preference_margin(batch: Batch, *, log_prob: Tensor, beta: Scalar) -> Tensor
     margin = (sign * gain).sum(-2, keepdim=True)
     responses = reward.shape[-3] * reward.shape[-2]
     pairs = pair.sum((-3, -2, -1), keepdim=True).clamp(min=1)
-    return beta * torch.sigmoid(-beta * margin) * sign * responses / pairs
+    # Not torch.sigmoid: it rounds with the place of a number in memory, and so with the stack.
+    return beta / (1 + torch.exp(beta * margin)) * sign * responses / pairs
 
 
 def _first(chosen: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from toybed.objectives.advantages import group_standardized
-from toybed.objectives.batch import Batch, Scalar, needs
+from toybed.objectives.batch import Batch, Scalar, compares_group, needs
 
 
+@compares_group
 @needs("log_prob", "log_prob_ref", "log_z")
 def flow_residual(
     batch: Batch,

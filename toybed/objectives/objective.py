@@ -18,7 +18,7 @@ from torch import Tensor
 
 from toybed.errors import ToybedError
 from toybed.objectives.aggregation import token_mean
-from toybed.objectives.batch import HOW_TO_GET, Batch, needs_of
+from toybed.objectives.batch import HOW_TO_GET, Batch, does_compare_group, needs_of
 from toybed.objectives.controllers import Controller
 from toybed.objectives.weights import TokenWeight, every_token
 from toybed.streams import Streams
@@ -50,6 +50,11 @@ class Loss:
     def touched(self) -> Tensor:
         """Tokens that got a gradient from the policy's term, bool ``[..., B, G, T]``."""
         return self.mask & (self.weight * self.coefficient * self.advantage != 0)
+
+    @property
+    def clipped(self) -> Tensor:
+        """Tokens with an advantage to which the surrogate gives no gradient, bool ``[..., B, G, T]``."""
+        return self.mask & (self.advantage != 0) & (self.coefficient == 0)
 
     @property
     def forward_value(self) -> Tensor:
@@ -94,12 +99,19 @@ class Objective:
         stages = (self.advantage, self.surrogate, self.weight, self.aggregate, self.shape_reward, *self.regularizers)
         return frozenset(name for stage in stages for name in needs_of(stage)) - {"log_prob"}
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The hyper-parameters that are bound in the stages, by name."""
+        stages = (*(getattr(self, f.name) for f in fields(self)), *self.regularizers)
+        return {k: v for stage in stages if isinstance(stage, partial) for k, v in stage.keywords.items()}
+
     def advantages(
         self,
         batch: Batch,
         *,
         log_prob: Tensor | None = None,
         generator: torch.Generator | Streams | None = None,
+        check: bool = True,
     ) -> Tensor:
         """The advantages of a whole rollout batch, without gradient: rewards shaped, then the advantage stage.
 
@@ -107,12 +119,28 @@ class Objective:
             batch: what was sampled.
             log_prob: under the current policy; that of sampling by default.
             generator: randomness, where the stage draws.
+            check: whether values are looked at, too. A learner of stacked runs does not ask for it: there one run's
+                NaN is that run's own end, and not an error of all.
+
+        Raises:
+            ToybedError: a group of one where responses are compared; a value that is not finite, or a response
+                without a token.
         """
-        if self.shape_reward is not None:
-            batch = replace(batch, reward=self.shape_reward(batch))
+        if does_compare_group(self.advantage) and batch.log_prob_old.shape[-2] < 2:
+            raise ToybedError(
+                f"{self.name}: batch.reward has groups of 1 response; allowed: at least 2, because the advantage "
+                "compares the responses of a group"
+            )
+        if check:
+            self._check_values(batch, log_prob)
+        batch = self.shaped(batch)
         given = {"log_prob": batch.log_prob_old if log_prob is None else log_prob.detach(), "generator": generator}
         wanted = {name: given[name] for name in needs_of(self.advantage) if name in given}
         return self.advantage(batch, **wanted).detach()
+
+    def shaped(self, batch: Batch) -> Batch:
+        """The batch with the reward that the advantage is taken of: penalties, a KL."""
+        return batch if self.shape_reward is None else replace(batch, reward=self.shape_reward(batch))
 
     def loss(
         self,
@@ -136,12 +164,13 @@ class Objective:
                 it; by default computed here. An advantage that reads the current policy is computed here always.
 
         Raises:
-            ToybedError: a shape does not fit, or an input that a stage needs is missing.
+            ToybedError: a shape does not fit, or an input that a stage needs is missing; or, where the advantage is
+                computed here, as :meth:`advantages` does.
         """
         self._check(log_prob, batch, {"entropy": entropy, "log_probs": log_probs, "generator": generator})
         now = log_prob.detach()
         if advantage is None or "log_prob" in needs_of(self.advantage):
-            advantage = self.advantages(batch, log_prob=now, generator=generator)
+            advantage = self.advantages(batch, log_prob=now, generator=generator, check=advantage is None)
         advantage = advantage.detach()
         # Padding may hold anything; a ratio of 1 there keeps every later product finite.
         log_ratio = torch.where(batch.mask, now - batch.log_prob_old, 0.0)
@@ -194,6 +223,31 @@ class Objective:
             if (given[name] if name in given else getattr(batch, name)) is None:
                 where = name if name in given else f"batch.{name}"
                 raise ToybedError(f"{self.name} needs {where}: {HOW_TO_GET[name]}")
+
+    def _check_values(self, batch: Batch, log_prob: Tensor | None) -> None:
+        """Refuse what would spread through a mean without a trace: NaN, infinity, a response without a token."""
+        if bool((empty := ~batch.mask.any(-1)).any()):
+            raise ToybedError(
+                f"{self.name}: batch.mask has no token in response {_place(empty)} [..., B, G]; allowed: at least one "
+                "in each"
+            )
+        fields_read = ["log_prob_old", *(name for name in sorted(self.needs) if hasattr(batch, name))]
+        given = {f"batch.{name}": getattr(batch, name) for name in ("reward", *fields_read)} | {"log_prob": log_prob}
+        for name, value in given.items():
+            # A sum of finite numbers is finite, and costs a tenth of looking at each: most batches end here.
+            if value is None or not value.is_floating_point() or bool(torch.isfinite(value.sum())):
+                continue
+            bad = ~torch.isfinite(value)
+            if value.shape == batch.mask.shape:  # padding may hold anything
+                bad = bad & batch.mask
+            if bool(bad.any()):
+                raise ToybedError(f"{self.name}: {name} is {float(value[bad][0])} at {_place(bad)}; allowed: finite")
+
+
+def _place(found: Tensor) -> list[int]:
+    """The index of the first true entry."""
+    place: list[int] = found.nonzero()[0].tolist()
+    return place
 
 
 def _paper_value(

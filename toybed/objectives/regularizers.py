@@ -14,8 +14,10 @@ from torch import Tensor
 
 from toybed.errors import ToybedError, unknown
 from toybed.measures.covariance import token_covariance
+from toybed.measures.divergence import SAMPLED_KL
 from toybed.objectives.batch import HOW_TO_GET, Batch, Scalar, needs
 from toybed.objectives.bounds import certain_tokens
+from toybed.objectives.surrogates import as_like
 from toybed.objectives.weights import share_of_tokens, top_tokens
 
 
@@ -44,7 +46,7 @@ def entropy_bonus(
     return -entropy_coefficient * entropy
 
 
-KL_ESTIMATORS = ("k1", "k2", "k3", "k3+", "k3_ratio")
+KL_ESTIMATORS = (*SAMPLED_KL, "k3+", "k3_ratio")
 
 
 @needs("log_prob_ref")
@@ -71,16 +73,11 @@ def kl_reference(log_prob: Tensor, batch: Batch, *, kl_coefficient: Scalar, kl_e
 def _divergence(log_prob: Tensor, batch: Batch, estimator: str, by: str) -> Tensor:
     """The estimate for each token, 0 outside the mask."""
     d = torch.where(batch.mask, log_prob - batch.require("log_prob_ref", by), 0.0)
-    if estimator == "k1":
-        return d
-    if estimator == "k2":
-        return d.square() / 2
-    # expm1 keeps the digits of a small d, where exp(-d) - 1 loses them.
-    k3 = torch.expm1(-d) + d
-    if estimator == "k3":
-        return k3
+    if estimator in SAMPLED_KL:
+        return SAMPLED_KL[estimator](d)
+    k3 = SAMPLED_KL["k3"](d)
     if estimator == "k3+":
-        k2 = d.square() / 2
+        k2 = SAMPLED_KL["k2"](d)
         return k2 - k2.detach() + k3.detach()
     if estimator == "k3_ratio":
         log_ratio = torch.where(batch.mask, log_prob - batch.log_prob_old, 0.0)
@@ -167,18 +164,17 @@ def proxy_divergence(
     """
     if log_probs is None:
         raise ToybedError(f"proxy_divergence needs log_probs: {HOW_TO_GET['log_probs']}")
-    now = log_probs.detach()
-    largest = now.amax(-1, keepdim=True)
-    floor = noise_floor.unsqueeze(-1) if isinstance(noise_floor, Tensor) else noise_floor
-    kept = (now - largest).exp() >= floor
-    proxy = torch.log_softmax(torch.where(kept, now, -torch.inf), -1)
-    # Dropped tokens are cut out of both factors: 0 times infinity is not 0.
-    proxy = torch.where(kept, proxy, 0.0)
-    divergence = torch.where(kept, proxy.exp() * (proxy - log_probs), 0.0).sum(-1)
     chosen = log_prob.detach()
     unlikely = top_tokens(torch.where(batch.mask, -chosen, -torch.inf), share_of_tokens(batch.mask, low_share))
-    sensible = (chosen - largest.squeeze(-1)).exp() >= noise_floor
-    return torch.where(unlikely & batch.mask & sensible & (advantage < 0), proxy_coefficient * divergence, 0.0)
+    at = unlikely & batch.mask & (advantage < 0)
+    # Few tokens are left: the vocabulary is looked at for them alone, rows [n, V] of [..., B, G, T, V].
+    words, floor = log_probs[at], as_like(noise_floor, chosen).expand_as(chosen)[at]
+    largest = words.detach().amax(-1)
+    kept = (words.detach() - largest.unsqueeze(-1)).exp() >= floor.unsqueeze(-1)
+    # KL(proxy || pi) is -log of the mass of what is kept, with its gradient, where the set is held fixed.
+    divergence = -torch.where(kept, words, -torch.inf).logsumexp(-1)
+    sensible = (chosen[at] - largest).exp() >= floor
+    return proxy_coefficient * torch.zeros_like(chosen).masked_scatter(at, torch.where(sensible, divergence, 0.0))
 
 
 def quadratic_log_ratio(log_prob: Tensor, batch: Batch, *, log_ratio_coefficient: Scalar, **_: object) -> Tensor:

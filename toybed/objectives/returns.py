@@ -10,7 +10,8 @@ from torch import Tensor
 
 from toybed.measures.moments import masked_mean
 from toybed.objectives.advantages import group_centered, whiten
-from toybed.objectives.batch import Batch, Scalar, needs, per_token
+from toybed.objectives.batch import Batch, Scalar, compares_group, needs, per_token
+from toybed.objectives.surrogates import as_like
 
 
 def discounted_whitened(batch: Batch, *, gamma: Scalar, floor: Scalar) -> Tensor:
@@ -36,8 +37,7 @@ def discounted_whitened(batch: Batch, *, gamma: Scalar, floor: Scalar) -> Tensor
     Limit: gamma = 1: ``batch_whitened``, the row ``ppo``. Zero where all rewards of the batch are equal (gamma = 1).
     Source: arXiv 2501.03262; verl (read in the code).
     """
-    returns = _recursion(token_rewards(batch), None, batch.mask, gamma, 1.0)
-    return _whitened(returns, batch.mask, floor)
+    return _whitened(_lambda_returns(token_rewards(batch), batch.mask, gamma), batch.mask, floor)
 
 
 @needs("log_prob_ref")
@@ -69,9 +69,10 @@ def discounted_whitened_with_kl(
     divergence = torch.where(batch.mask, batch.log_prob_old - batch.require("log_prob_ref", "reinforce_pp_kl"), 0.0)
     bound = torch.as_tensor(token_kl_bound, dtype=divergence.dtype, device=divergence.device)
     reward = token_rewards(batch) - token_kl_coefficient * divergence.minimum(bound).maximum(-bound)
-    return _whitened(_recursion(reward, None, batch.mask, gamma, 1.0), batch.mask, floor)
+    return _whitened(_lambda_returns(reward, batch.mask, gamma), batch.mask, floor)
 
 
+@compares_group
 def group_centered_whitened(batch: Batch, *, floor: Scalar) -> Tensor:
     """REINFORCE++-baseline: the reward less its group's mean, then whitened over all tokens of the batch.
 
@@ -113,7 +114,9 @@ def gae(batch: Batch, *, gamma: Scalar, lam: Scalar, floor: Scalar) -> Tensor:
     error. Groups do not enter, so a group of one is like any other; equal rewards give zero only where V is constant.
     Source: arXiv 1506.02438, 1707.06347; verl ``compute_gae_advantage_return`` (read in the code).
     """
-    return _whitened(_recursion(token_rewards(batch), _value(batch), batch.mask, gamma, lam), batch.mask, floor)
+    value = _value(batch)
+    returns = _lambda_returns(token_rewards(batch), batch.mask, gamma, value, lam)
+    return _whitened(returns - value, batch.mask, floor)
 
 
 @needs("value")
@@ -123,9 +126,8 @@ def gae_returns(batch: Batch, *, gamma: Scalar, lam: Scalar) -> Tensor:
     Symbols as in :func:`gae`. Limit: lam = gamma = 1: the reward of the response at each of its tokens.
     Source: verl ``compute_gae_advantage_return``.
     """
-    value = _value(batch)
-    advantage = _recursion(token_rewards(batch), value, batch.mask, gamma, lam)
-    return torch.where(batch.mask, advantage + value, 0.0)
+    returns = _lambda_returns(token_rewards(batch), batch.mask, gamma, _value(batch), lam)
+    return torch.where(batch.mask, returns, 0.0)
 
 
 def value_loss(value: Tensor, value_old: Tensor, returns: Tensor, mask: Tensor, *, clip: Scalar | None) -> Tensor:
@@ -159,8 +161,9 @@ def value_loss(value: Tensor, value_old: Tensor, returns: Tensor, mask: Tensor, 
 def token_rewards(batch: Batch) -> Tensor:
     """The reward at the last token of each response and 0 elsewhere, ``[..., B, G, T]``."""
     mask = batch.mask
-    remaining = mask.long().flip(-1).cumsum(-1).flip(-1)
-    return torch.where(mask & (remaining == 1), per_token(batch.reward, batch), 0.0)
+    count = mask.cumsum(-1)
+    last = mask & (count == count[..., -1:])
+    return torch.where(last, per_token(batch.reward, batch), 0.0)
 
 
 def _value(batch: Batch) -> Tensor:
@@ -171,18 +174,25 @@ def _whitened(value: Tensor, mask: Tensor, floor: Scalar) -> Tensor:
     return torch.where(mask, whiten(value, mask, floor), 0.0)
 
 
-def _recursion(reward: Tensor, value: Tensor | None, mask: Tensor, gamma: Scalar, lam: Scalar) -> Tensor:
-    """``A_t = r_t + gamma V_{t+1} - V_t + gamma lam A_{t+1}`` over the masked tokens; V is 0 where there is no critic.
+def _lambda_returns(
+    reward: Tensor, mask: Tensor, gamma: Scalar, value: Tensor | None = None, lam: Scalar = 1.0
+) -> Tensor:
+    """``L_t = r_t + gamma C_{t+1}``, ``C_t = (1 - lam) V_t + lam L_t``, over the masked tokens, ``[..., B, G, T]``.
 
-    From the last column to the first; a column that is not in a response's mask hands on what came after it.
+    L less V is the generalised advantage estimate; without a critic lam is 1 and L the discounted return. C is what a
+    token hands to the one before it; a column that is not in a response's mask hands on what came after it, and what L
+    is there is not to be used.
     """
-    zero = torch.zeros_like(reward[..., :1])
-    value = torch.zeros_like(reward) if value is None else value
-    later, value_later, columns = zero, zero, []
-    for t in reversed(range(reward.shape[-1])):
-        at = slice(t, t + 1)
-        now = reward[..., at] + gamma * value_later - value[..., at] + gamma * lam * later
-        later = torch.where(mask[..., at], now, later)
-        value_later = torch.where(mask[..., at], value[..., at], value_later)
-        columns.append(torch.where(mask[..., at], now, 0.0))
-    return torch.cat(columns[::-1], -1)
+    gamma, lam = as_like(gamma, reward), as_like(lam, reward)
+    later, found = torch.zeros_like(reward[..., :1]), []
+    rewards, inside, critic = _columns(reward), _columns(mask), () if value is None else _columns((1 - lam) * value)
+    for t in reversed(range(len(rewards))):
+        found.append(rewards[t] + gamma * later)
+        handed = critic[t] + lam * found[-1] if critic else found[-1]
+        later = torch.where(inside[t], handed, later)
+    return torch.stack(found[::-1]).squeeze(-1).movedim(0, -1).contiguous()
+
+
+def _columns(value: Tensor) -> tuple[Tensor, ...]:
+    """T columns ``[..., B, G, 1]``, each contiguous: arithmetic on strided ones takes twice the time."""
+    return value.movedim(-1, 0).contiguous().unsqueeze(-1).unbind()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from toybed.errors import unknown
+from toybed.measures.divergence import SAMPLED_KL
 from toybed.objectives.batch import Batch, Scalar, needs, per_token
 
 
@@ -40,6 +41,22 @@ def overlong_penalty(batch: Batch, *, max_length: int | None, cache: int) -> Ten
     return reward + (longest - cache - batch.mask.sum(-1).to(reward.dtype)).clamp(max=0) / cache
 
 
+def negated(batch: Batch) -> Tensor:
+    """The reward with its sign turned: what paid is unlearned.
+
+    ``R'_i = -R_i``, with ``R [..., B, G]``
+
+    Changes: an advantage that is odd in the reward turns its sign, and nothing else: right responses are pushed down.
+    Entropy: the covariance of log-probability and advantage turns its sign with it, so entropy rises at first.
+    Default: none; a control that asks what taking the steps back, one by one, brings back.
+    Trap: it does not retrace the path: the samples are the present policy's, and pushing down what is likely spreads
+    mass over all the rest, right and wrong.
+    Limit: twice is the identity.
+    Source: a control of this project.
+    """
+    return -per_token(batch.reward, batch).squeeze(-1)
+
+
 @needs("log_prob_ref")
 def kl_in_reward(batch: Batch, *, kl_in_reward_coefficient: Scalar, kl_in_reward_estimator: str) -> Tensor:
     """The divergence of the sampling policy from the reference, taken from the reward of the response.
@@ -64,13 +81,7 @@ def kl_in_reward(batch: Batch, *, kl_in_reward_coefficient: Scalar, kl_in_reward
     Source: arXiv 2402.14740; TRL ``rloo_trainer.py`` (read in the code).
     """
     log_ratio = torch.where(batch.mask, batch.log_prob_old - batch.require("log_prob_ref", "kl_in_reward"), 0.0)
-    if kl_in_reward_estimator == "k1":
-        divergence = log_ratio
-    elif kl_in_reward_estimator == "k2":
-        divergence = log_ratio.square() / 2
-    elif kl_in_reward_estimator == "k3":
-        divergence = torch.exp(-log_ratio) - 1 + log_ratio
-    else:
-        raise unknown("kl_in_reward_estimator", kl_in_reward_estimator, ("k1", "k2", "k3"))
-    penalty = kl_in_reward_coefficient * divergence.sum(-1, keepdim=True)
+    if kl_in_reward_estimator not in SAMPLED_KL:
+        raise unknown("kl_in_reward_estimator", kl_in_reward_estimator, SAMPLED_KL)
+    penalty = kl_in_reward_coefficient * SAMPLED_KL[kl_in_reward_estimator](log_ratio).sum(-1, keepdim=True)
     return (per_token(batch.reward, batch) - penalty).squeeze(-1)

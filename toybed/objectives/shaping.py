@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from toybed.objectives.advantages import group_centered, group_standardized
-from toybed.objectives.batch import Batch, Scalar, needs
+from toybed.objectives.batch import Batch, Scalar, compares_group, needs
 from toybed.streams import Streams, draw_uniform
 
 
+@compares_group
 @needs("planning")
 def planning_bonus(batch: Batch, *, alpha: Scalar) -> Tensor:
     """HICRA: planning tokens get a larger advantage, in the direction of none.
@@ -37,6 +38,7 @@ def planning_bonus(batch: Batch, *, alpha: Scalar) -> Tensor:
     return _raised(group_centered(batch), batch.require("planning", "hicra") & batch.mask, alpha)
 
 
+@compares_group
 @needs("planning", "generator")
 def random_planning_bonus(batch: Batch, *, generator: torch.Generator | Streams, alpha: Scalar) -> Tensor:
     """HICRA's placebo: as many tokens of each response, drawn at random, get the bonus.
@@ -58,6 +60,7 @@ def random_planning_bonus(batch: Batch, *, generator: torch.Generator | Streams,
     return _raised(group_centered(batch), (place < count) & mask, alpha)
 
 
+@compares_group
 @needs("entropy_old")
 def entropy_bonus_shaped(batch: Batch, *, alpha: Scalar, kappa: Scalar, ddof: int, floor: Scalar) -> Tensor:
     """Entropy-shaped advantage: uncertain tokens get a larger advantage, bounded by the advantage itself.
@@ -87,6 +90,7 @@ def entropy_bonus_shaped(batch: Batch, *, alpha: Scalar, kappa: Scalar, ddof: in
     return advantage + torch.minimum(alpha * entropy, advantage.abs() / kappa)
 
 
+@compares_group
 @needs("log_prob")
 def log_prob_rescaled(batch: Batch, *, log_prob: Tensor, zeta: Scalar, ddof: int, floor: Scalar) -> Tensor:
     """REPO-R: unlikely tokens are pushed up more and down less, by their log-probability under the current policy.

@@ -270,7 +270,7 @@ def _gate_value(
     log_ratio: Tensor, advantage: Tensor, batch: Batch, *, tau_positive: Scalar, tau_negative: Scalar
 ) -> Tensor:
     tau = _temperature(advantage, tau_positive, tau_negative)
-    return 4 / tau * torch.sigmoid(tau * (log_ratio.exp() - 1)) * advantage
+    return 4 / tau / (1 + torch.exp(-tau * (log_ratio.exp() - 1))) * advantage
 
 
 @valued(_gate_value)
@@ -299,8 +299,10 @@ def soft_gate(
     """
     ratio = log_ratio.exp()
     x = _temperature(advantage, tau_positive, tau_negative) * (ratio - 1)
-    # sech^2(x/2) = 4 sigmoid(x) sigmoid(-x): no overflow, and exactly 1 at ratio 1.
-    return ratio * (4 * torch.sigmoid(x) * torch.sigmoid(-x))
+    # sech^2(x/2) = 4 e / (1 + e)^2 with e = exp(-|x|): no overflow, and exactly 1 at ratio 1. (Not by torch.sigmoid,
+    # which rounds with the place of a number in memory: a run in a stack would not be the run alone.)
+    e = torch.exp(-x.abs())
+    return ratio * (4 * e / (1 + e).square())
 
 
 def as_like(value: Scalar, like: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,15 +132,22 @@ def top_tokens(value: Tensor, count: Tensor) -> Tensor:
     """
     flat, wanted = value.flatten(-3), count.flatten(-3).long()
     last = (wanted - 1).clamp(min=0, max=flat.shape[-1] - 1)
-    border = flat.sort(dim=-1, descending=True).values.gather(-1, last.expand(*flat.shape[:-1], 1))
+    border = ascending(flat).gather(-1, (flat.shape[-1] - 1 - last).expand(*flat.shape[:-1], 1))
     higher, equal = flat > border, flat == border
     room = wanted - higher.sum(-1, keepdim=True)
     return (higher & (wanted > 0) | equal & (equal.cumsum(-1) <= room)).view_as(value)
 
 
+def ascending(value: Tensor) -> Tensor:
+    """The values, without gradient, in ascending order along the last axis."""
+    if value.device.type == "cpu":  # ten times as fast as torch's sort, which moves the places along with the values
+        return torch.from_numpy(np.sort(value.detach().numpy(), axis=-1))
+    return value.detach().sort(dim=-1).values
+
+
 def _quantiles(value: Tensor, mask: Tensor, *shares: Scalar) -> list[Tensor]:
     """Quantiles ``[..., 1, 1, 1]`` (lower value, no interpolation) of each run's tokens, by one sort."""
-    ordered = torch.where(mask, value, torch.inf).flatten(-3).sort(dim=-1).values
+    ordered = ascending(torch.where(mask, value, torch.inf).flatten(-3))
     last = mask.sum((-3, -2, -1), keepdim=True).flatten(-3) - 1
 
     def at(share: Scalar) -> Tensor:

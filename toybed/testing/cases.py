@@ -31,11 +31,13 @@ class Case:
         batch: the sampled responses.
         log_prob: of the current policy.
         entropy: of the current policy, nats.
+        order: another order of the prompts ``[B]`` and of the responses ``[G]``.
     """
 
     batch: Batch
     log_prob: Tensor
     entropy: Tensor
+    order: tuple[Tensor, Tensor]
 
     def __str__(self) -> str:
         b = self.batch
@@ -164,7 +166,9 @@ def cases(draw: st.DrawFn, stale: bool = True) -> Case:
         value=grid(0, 4, shape),
         log_z=grid(-4, 4, shape[:1]),
     )
-    return Case(batch, log_prob, grid(1, 8, shape))
+    entropy = grid(1, 8, shape)
+    prompts, responses = (torch.tensor(draw(st.permutations(range(n)))) for n in shape[:2])
+    return Case(batch, log_prob, entropy, (prompts, responses))
 
 
 def random_case(seed: int) -> Case:
@@ -189,4 +193,5 @@ def random_case(seed: int) -> Case:
         log_z=draw(4),
     )
     log_prob = (old + 1.5 * (draw(*shape) - 0.5)).clamp(max=-0.01)
-    return Case(batch, log_prob, 2 * draw(*shape))
+    entropy = 2 * draw(*shape)
+    return Case(batch, log_prob, entropy, (draw(4).argsort(), draw(4).argsort()))

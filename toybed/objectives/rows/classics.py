@@ -107,7 +107,7 @@ DAPO = register(
         summary="clip-higher, every token weighs alike, groups without spread are sampled anew, overlong is penalised",
         surrogate=stage("surrogates.ppo_clip", clip_low=0.2, clip_high=0.28, dual_clip=10.0),
         aggregate=TOKEN_MEAN,
-        keep_group=stage("sampling.mixed_outcomes"),
+        keep_group=stage("sampling.mixed_outcomes", resample=True),
         shape_reward=stage("rewards.overlong_penalty", max_length=None, cache=0),
         published={"max_length": 20480, "cache": 4096},
         traps=(

@@ -91,3 +91,18 @@ register(
         limits=("kl_in_reward_coefficient = 0: rloo",),
     )
 )
+register(
+    derive(
+        GRPO,
+        name="grpo_opposite",
+        title="GRPO against its reward (control)",
+        year=2024,
+        entropy="rises at first",
+        source="a control of this project: arXiv 2402.03300 with the reward's sign turned",
+        verified="D",
+        summary="GRPO that unlearns what pays: does taking the steps back bring back what was lost?",
+        shape_reward=stage("rewards.negated"),
+        traps=("it makes the policy worse, on purpose", "it does not retrace the path by which the policy came"),
+        limits=("with the reward's sign turned in the world: grpo",),
+    )
+)

@@ -1,0 +1,108 @@
+"""Exact measurements of stacked policies along a run, and what becomes of them: curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from toybed.agents.optimization import CAUSES
+from toybed.agents.policies import Policy
+from toybed.agents.probes import PROBES
+from toybed.agents.results import Curve, RunResult
+from toybed.envs.core import MAX_ENUMERATED, TokenEnv, sample_of
+from toybed.errors import unknown
+from toybed.measures.diversity import coverage, pass_at_k_exact
+
+PASS_AT = (4, 16, 64, 256)
+COVERAGE_AT = (16, 256)
+COVERAGE_PROMPTS = 128
+LOST_BELOW = 1e-3
+
+
+class Meter:
+    """Collects measurements of S policies in one world.
+
+    Args:
+        env: the world.
+        policy: the S policies, as they start.
+        probes: names of :data:`~toybed.agents.probes.PROBES` to take at the start and at the end.
+
+    Raises:
+        ToybedError: a probe is unknown.
+    """
+
+    def __init__(self, env: TokenEnv, policy: Policy, probes: Sequence[str] = ()) -> None:
+        for name in probes:
+            if name not in PROBES:
+                raise unknown("probe", name, PROBES)
+        self._env, self._policy = env, policy
+        self._probes = [PROBES[name] for name in probes]
+        self._start = policy.table(env) if probes else None
+        everything = env.prompts()
+        self._splits = {split: torch.isin(everything, env.prompts(split)) for split in ("train", "test")}
+        self._points: dict[str, list[tuple[int, NDArray[np.float64]]]] = {}
+
+    def measure(self, update: int, sampled: dict[str, Tensor]) -> NDArray[np.bool_]:
+        """Exact reward, entropy (nats per token) and pass@k on both splits, and what the last batch showed.
+
+        Returns:
+            Which runs still have a finite policy, bool ``[S]``.
+        """
+        exact = self._env.evaluate(self._policy.table(self._env))
+        for split, chosen in self._splits.items():
+            success = exact.reward[:, chosen].double()
+            self._add(f"reward_{split}", update, success.mean(1))
+            self._add(f"entropy_{split}", update, exact.entropy[:, chosen].double().mean(1) / self._env.horizon)
+            for k in PASS_AT:
+                self._add(f"pass@{k}_{split}", update, pass_at_k_exact(success, k).mean(1))
+            self._add(f"lost_{split}", update, (success < LOST_BELOW).double().mean(1))
+        for name, value in sampled.items():
+            self._add(f"sampled_{name}", update, value.double())
+        finite: NDArray[np.bool_] = torch.isfinite(exact.reward).all(1).cpu().numpy()
+        return finite
+
+    def measure_more(self, update: int) -> None:
+        """What is measured at the start and at the end only, because it takes an enumeration of all responses.
+
+        ``coverage@k_test``: the expected share of a prompt's distinct solutions among k samples, over a fixed sample of
+        128 test prompts that have one; and the probes. Left out where a prompt has too many responses to enumerate.
+        """
+        env, table = self._env, self._policy.table(self._env)
+        responses = env.vocabulary**env.horizon
+        if responses > MAX_ENUMERATED:
+            return
+        prompts = env.prompts("test")
+        prompts = sample_of(prompts[env.solutions(prompts) > 0], COVERAGE_PROMPTS)
+        shares: dict[int, list[Tensor]] = {k: [] for k in COVERAGE_AT}
+        for chunk in prompts.split(max(MAX_ENUMERATED // (responses * len(table)), 1)):
+            log_prob, reward = env.enumerate_responses(table, chunk)
+            for k in COVERAGE_AT:
+                shares[k].append(coverage(log_prob, reward == 1, k))
+        for k in COVERAGE_AT:
+            self._add(f"coverage@{k}_test", update, torch.cat(shares[k], 1).double().mean(1))
+        for probe in self._probes:
+            assert self._start is not None
+            for name, value in probe(env, table, self._start).items():
+                self._add(name, update, value.double())
+
+    def results(self, diverged_at: NDArray[np.int64], cause: NDArray[np.int64]) -> list[RunResult]:
+        """One result for each run: its curves, NaN from the update on in which it diverged (-1: it did not)."""
+        results = []
+        for run, (diverged, why) in enumerate(zip(diverged_at.tolist(), cause.tolist(), strict=True)):
+            curves = {}
+            for name, points in self._points.items():
+                steps = np.array([step for step, _ in points])
+                values = np.array([value[run] for _, value in points])
+                if diverged >= 0:
+                    values = np.where(steps >= diverged, math.nan, values)
+                curves[name] = Curve(steps, values)
+            results.append(RunResult(curves, diverged, CAUSES[why]) if diverged >= 0 else RunResult(curves, None))
+        return results
+
+    def _add(self, name: str, update: int, value: Tensor) -> None:
+        self._points.setdefault(name, []).append((update, value.cpu().numpy()))

@@ -1,0 +1,242 @@
+"""The GRU and the transformer against torch's own, and one causal pass against reading every history by itself.
+
+Twins are compared in float64: sums of some 64 terms of size 1 through a few layers leave 1e-13; a wrong term, 1e-3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from toybed.agents.policies import choose, flat_parameters, make_policy
+from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
+from toybed.agents.sequences import TABLE_ROWS
+from toybed.envs import make
+from toybed.envs.chain_reach import ChainReach
+from toybed.errors import ToybedError
+from toybed.streams import Streams
+
+ENV = ChainReach(modulus=5, operations=3, length=4, view="tokens")
+POLICIES = {
+    "gru": {"width": 12, "embedding": 7},
+    "transformer": {"width": 16, "heads": 2, "layers": 2, "expansion": 3},
+    "transformer of one head": {"width": 8, "heads": 1, "layers": 1},
+}
+every_policy = pytest.mark.parametrize("name", POLICIES)
+EXACT = {"rtol": 0, "atol": 1e-12}
+
+
+def some_policy(name, runs=2, env=ENV):
+    """Every weight drawn anew, of size 0.5, in float64: no bias or position that is 0, no gain that is 1."""
+    policy = make_policy(name.split(" ")[0], env, range(runs), **POLICIES[name]).double()
+    random = np.random.default_rng(7)
+    with torch.no_grad():
+        for p in policy.parameters():
+            p.add_(torch.from_numpy(random.normal(scale=0.5, size=p.shape)))
+    return policy
+
+
+def some_responses(policy, env=ENV, prompts=6, group=5):
+    streams = Streams("rollout", range(policy.runs))
+    return rollout(env, policy.float(), draw_prompts(env.prompts(), prompts, streams), group, streams)
+
+
+# -- torch's own -------------------------------------------------------------------------------------------------------
+def vectors(policy, run, history):
+    """The embedded entries of one history, ``[1, E, width]``, entry by entry."""
+    sizes = [ENV.modulus, ENV.modulus, *[ENV.operations] * (ENV.length - 1)]
+    starts = np.cumsum([0, *sizes[:-1]])
+    rows = [policy.embedding[run, start + value] for start, value in zip(starts, history, strict=False)]
+    return torch.stack(rows)[None]
+
+
+def torch_gru(policy, run):
+    """``torch.nn.GRU`` with the run's weights: after the last entry, ``[width]``."""
+    width = policy.weight_hidden.shape[1]
+    twin = nn.GRU(policy.embedding.shape[-1], width, batch_first=True).double()
+    for theirs, ours in (("ih", "input"), ("hh", "hidden")):
+        getattr(twin, f"weight_{theirs}_l0").copy_(getattr(policy, f"weight_{ours}")[run].T)
+        getattr(twin, f"bias_{theirs}_l0").copy_(getattr(policy, f"bias_{ours}")[run, 0])
+    return lambda history: twin(vectors(policy, run, history))[0][0, -1]
+
+
+def torch_transformer(policy, run):
+    """``torch.nn.TransformerEncoderLayer`` with the run's weights and a causal mask, read alike."""
+    layers = [torch_layer(block, run) for block in policy.blocks]
+
+    def read(history):
+        x = vectors(policy, run, history) + policy.position[run, :, : len(history)]
+        mask = nn.Transformer.generate_square_subsequent_mask(len(history), dtype=torch.float64)
+        for layer in layers:
+            x = layer(x, src_mask=mask, is_causal=True)
+        gain, bias = policy.norm.gain[run, 0, 0], policy.norm.bias[run, 0, 0]
+        return nn.functional.layer_norm(x, x.shape[-1:], gain, bias)[0, -1]
+
+    return read
+
+
+def torch_layer(block, run):
+    width, wide = block.up.weight.shape[1:]
+    layer = nn.TransformerEncoderLayer(
+        width, block._heads, wide, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    ).double()
+    attention = layer.self_attn
+    for weight, bias, ours in (
+        (attention.in_proj_weight, attention.in_proj_bias, block.qkv),
+        (attention.out_proj.weight, attention.out_proj.bias, block.out),
+        (layer.linear1.weight, layer.linear1.bias, block.up),
+        (layer.linear2.weight, layer.linear2.bias, block.down),
+    ):
+        weight.copy_(ours.weight[run].T)
+        bias.copy_(ours.bias[run, 0])
+    for theirs, ours in ((layer.norm1, block.norm_attention), (layer.norm2, block.norm_network)):
+        theirs.weight.copy_(ours.gain[run, 0, 0])
+        theirs.bias.copy_(ours.bias[run, 0, 0])
+    return layer.eval()
+
+
+@every_policy
+def test_the_policy_is_torchs_own_network_with_the_same_weights(name):
+    """Every run, on histories of all lengths at once, against torch's network on one history at a time, unpadded."""
+    policy = some_policy(name)
+    contexts = ENV.contexts()[::7]
+    with torch.no_grad():
+        logits = policy(contexts.expand(2, -1, -1))
+        lengths = set()
+        for run in range(2):
+            read = (torch_gru if name == "gru" else torch_transformer)(policy, run)
+            for row, context in enumerate(contexts.tolist()):
+                history = [entry for f, entry in enumerate(context) if f < 2 or entry < ENV.operations]
+                lengths.add(len(history))
+                expected = read(history) @ policy.weight_head[run] + policy.bias_head[run, 0]
+                assert torch.allclose(logits[run, row], expected, **EXACT)
+    assert lengths == {2, 3, 4, 5}
+    assert logits.std(1).min() > 1e-2, "the logits do not stand still"
+
+
+# -- one pass ----------------------------------------------------------------------------------------------------------
+@every_policy
+def test_one_pass_over_a_response_is_every_history_by_itself(name):
+    policy = some_policy(name)
+    sample = some_responses(policy)
+    policy.double()
+    at_once = response_log_probs(ENV, policy, sample.observation, None)
+    one_by_one = policy.log_probs(sample.observation)
+    assert at_once.shape == one_by_one.shape == (2, 6, 5, 4, 3)
+    assert torch.allclose(at_once, one_by_one, **EXACT)
+    weight = torch.from_numpy(np.random.default_rng(0).normal(size=sample.token.shape))
+    gradients = [
+        torch.autograd.grad((choose(log_probs, sample.token) * weight).sum(), list(policy.parameters()))
+        for log_probs in (at_once, one_by_one)
+    ]
+    for one, two in zip(*gradients, strict=True):
+        # sums over 240 positions of terms of size 1 to 100
+        assert torch.allclose(one, two, rtol=0, atol=1e-10)
+        assert one.abs().max() > 1e-6 or two.abs().max() <= 1e-10
+
+
+@every_policy
+def test_one_pass_in_float32_is_what_was_recorded_when_sampling(name):
+    policy = make_policy(name.split(" ")[0], ENV, range(2), **POLICIES[name])
+    sample = some_responses(policy)
+    log_probs = response_log_probs(ENV, policy, sample.observation, None)
+    # log-probabilities of size 1 of a fresh network: some ten roundings of 6e-8
+    assert torch.allclose(choose(log_probs, sample.token), sample.log_prob, rtol=0, atol=3e-6)
+
+
+@every_policy
+def test_a_later_token_changes_nothing_before_it(name):
+    policy = some_policy(name)
+    sample = some_responses(policy)
+    policy.double()
+    before = policy.response_log_probs(sample.observation)
+    for entry in range(2, 5):
+        observation = sample.observation.clone()
+        observation[..., -1, entry] = (observation[..., -1, entry] + 1) % ENV.operations
+        after = policy.response_log_probs(observation)
+        changed = entry - 1  # the first position that has seen it
+        assert torch.equal(after[..., :changed, :], before[..., :changed, :])
+        assert ((after - before)[..., changed, :].abs().amax(-1) > 1e-6).all()
+
+
+@every_policy
+def test_blanks_change_nothing(name):
+    """A history among longer ones, with blanks to fill its row, is the history by itself without them."""
+    policy = some_policy(name)
+    contexts = ENV.contexts()
+    mixed = policy(contexts.expand(2, -1, -1))
+    written = 2 + (contexts[:, 2:] < ENV.operations).sum(-1)
+    for length in range(2, 6):
+        alone = contexts[written == length, :length]
+        assert torch.allclose(policy(alone.expand(2, -1, -1)), mixed[:, written == length], **EXACT)
+
+
+@every_policy
+def test_the_gradient_reaches_every_parameter_and_every_vector(name):
+    policy = some_policy(name)
+    contexts = ENV.contexts()
+    random = torch.from_numpy(np.random.default_rng(1).normal(size=(2, len(contexts), ENV.operations)))
+    (policy.log_probs(contexts.expand(2, -1, -1)) * random).sum().backward()
+    for parameter, p in policy.named_parameters():
+        assert p.grad.flatten(1).any(1).all(), parameter
+    assert policy.embedding.grad.any(-1).all(), "a value that is never read has no vector"
+    assert len(flat_parameters(policy)) == 2
+
+
+@every_policy
+def test_a_table_is_the_policy_at_every_context(name):
+    env = ChainReach(modulus=13, operations=5, length=3, view="tokens")
+    policy = some_policy(name, env=env)
+    contexts = env.contexts()
+    assert len(contexts) > TABLE_ROWS, "a table of several parts"
+    assert torch.allclose(policy.table(env), policy.log_probs(contexts.expand(2, -1, -1)), **EXACT)
+
+
+@every_policy
+def test_a_response_of_one_token_is_a_history_without_tokens(name):
+    env = ChainReach(modulus=5, operations=3, length=1, view="tokens")
+    policy = some_policy(name, env=env)
+    sample = some_responses(policy, env)
+    policy.double()
+    assert torch.allclose(policy.response_log_probs(sample.observation), policy.log_probs(sample.observation), **EXACT)
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["gru", "transformer"])
+@pytest.mark.parametrize("env", [ChainReach(), make("answer_bandit")], ids=repr)
+def test_a_world_that_shows_no_history_is_refused(name, env):
+    with pytest.raises(ToybedError) as error:
+        make_policy(name, env, [0])
+    assert str(error.value) == (
+        f"{name} reads the response's history, which {type(env).__name__} does not show; "
+        'allowed: chain_reach with view="tokens"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gru", {"embedding": 0}, "gru: embedding is 0; allowed: at least 1"),
+        ("transformer", {"layers": 0}, "transformer: layers is 0; allowed: at least 1"),
+        ("transformer", {"heads": 0}, "transformer: heads is 0; allowed: at least 1"),
+        ("transformer", {"expansion": 0}, "transformer: expansion is 0; allowed: at least 1"),
+        (
+            "transformer",
+            {"width": 24, "heads": 4},
+            "transformer: width 24 gives 4 heads 6 numbers each; allowed: multiples of 4, so that a run alone is the "
+            "run in a stack",
+        ),
+        (
+            "transformer",
+            {"width": 64, "heads": 3},
+            "transformer: width 64 gives 3 heads 21.3333 numbers each; allowed: multiples of 4, so that a run alone is "
+            "the run in a stack",
+        ),
+    ],
+)
+def test_a_wrong_size_is_refused(name, options, message):
+    with pytest.raises(ToybedError) as error:
+        make_policy(name, ENV, [0], **options)
+    assert str(error.value) == message
