@@ -5,4 +5,5 @@ if __name__ != "toybed.benchmarks":
 
 from toybed.benchmarks import entropy_law as entropy_law
 from toybed.benchmarks import entropy_mechanism as entropy_mechanism
+from toybed.benchmarks import interventions as interventions
 from toybed.benchmarks import same_at_ratio_one as same_at_ratio_one

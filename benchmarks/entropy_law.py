@@ -25,6 +25,10 @@ Rule of judgement
     The claim as a whole: refuted if any part of the law is refuted, supported if all are, else undecided. The remedies
     are judged beside it and do not decide it.
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
+What a student should see
+    Along GRPO reward rises as entropy falls, on one curve whatever the seed; RLOO walks the same curve. A straight line
+    fits it as well over a whole run: only the prediction from the first updates tells the exponential apart. Without a
+    base there is no such curve, and Clip-Cov leaves it.
 """
 
 from __future__ import annotations

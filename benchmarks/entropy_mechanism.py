@@ -31,6 +31,10 @@ Rule of judgement
     of the updates, which leaves one in twenty to the noise of batches that are a sixteenth of the paper's.
     The claim as a whole: refuted if one of its five parts is, supported if all are, else undecided. What is said of
     objectives, staleness, trend, table against network and the sign is judged beside it and does not decide it.
+What a student should see
+    In a table the covariance of log-probability and advantage is the entropy's change, to the digit. From a sampled
+    batch it is a noisy guess of it, and in a network, where one context's step moves all others, it explains a part
+    only. It stays positive nearly always: that is why entropy falls.
 """
 
 from __future__ import annotations

@@ -27,6 +27,10 @@ Rule of judgement
     happens; rounding begins at 1e-7.) An arm's part is supported if it does what theory says of it, refuted if it does
     the opposite. The claim as a whole: refuted if one arm's part is refuted, supported if all are, else undecided. That
     they part on stale data is judged beside it and does not decide it.
+What a student should see
+    On fresh data most objectives of the last years take the same step, because each differs from GRPO in what it does
+    with a ratio, and the ratio is 1. Take four steps on each batch, and they part. So a comparison that does not say
+    how stale its updates are compares nothing.
 """
 
 from __future__ import annotations
