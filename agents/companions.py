@@ -33,9 +33,10 @@ class Companions:
     Args:
         env: the world.
         objective: what is optimised; only what it needs is made.
-        config: the critic learns at the policy's rate.
+        config: of the learner.
         seeds: the runs' root seeds; a critic has a stream of its own.
         reference: the frozen policies that a KL is taken to.
+        learning_rate: the policies', a number or ``[S]``; the critic learns at the same.
 
     Raises:
         ToybedError: a reference is needed and not given.
@@ -45,7 +46,14 @@ class Companions:
     """
 
     def __init__(
-        self, env: TokenEnv, objective: Objective, config: Learning, seeds: Sequence[int], reference: Policy | None
+        self,
+        env: TokenEnv,
+        objective: Objective,
+        config: Learning,
+        seeds: Sequence[int],
+        reference: Policy | None,
+        *,
+        learning_rate: Tensor | None = None,
     ) -> None:
         needs = objective.needs
         for name in sorted(needs - MADE):
@@ -65,10 +73,17 @@ class Companions:
         if "log_z" in needs:
             self.log_z = torch.zeros(len(seeds), env.n_prompts, device=env.device, requires_grad=True)
         self._critic: MLPPolicy | None = None
+        self._no_run = torch.zeros(len(seeds), dtype=torch.bool, device=env.device)
         if "value" in needs:
             self._critic = MLPPolicy(env, Streams("critic", seeds, env.device), outputs=CRITIC_OUTPUTS)
-            self._critic_optimizer = StackedAdam(self._critic, config.learning_rate, config.max_grad_norm)
+            rate = config.learning_rate if learning_rate is None else learning_rate
+            self._critic_optimizer = StackedAdam(self._critic, rate, config.max_grad_norm)
             self._discounts = {name: objective.parameters.get(name, 1.0) for name in ("gamma", "lam")}
+
+    @property
+    def diverged(self) -> Tensor:
+        """Runs whose critic met a loss or gradient that is not finite, bool ``[S]``."""
+        return self._no_run if self._critic is None else self._critic_optimizer.diverged
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:

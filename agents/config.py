@@ -91,6 +91,9 @@ class Start:
         after: start where the run of this setting, of the same seed, ended; None is the base.
         keep: how far to go from that run's own start (0) to its end (1), along a straight line of parameters.
         temperature: the logits are divided by it: above 1 the policy starts flatter than it was, below 1 sharper.
+
+    Only the parameters go on. The optimiser's moments, a controller, a critic and partitions begin anew; a KL to the
+    reference is to this start, and not to the base; random numbers are drawn anew.
     """
 
     after: Setting | None = None
@@ -104,6 +107,15 @@ class Start:
             raise ToybedError(f"Start: temperature is {self.temperature}; allowed: above 0")
         if self.after is None and self.keep != 1:
             raise ToybedError(f"Start: keep is {self.keep}, of a run that is not named: say after which setting")
+        if self.keep != 1 and self.after is not None and self.after.start.temperature != 1:
+            raise ToybedError(
+                f"Start: keep is {self.keep}, of a run that started at another temperature; allowed there: 1"
+            )
+
+    @property
+    def stage(self) -> int:
+        """How many runs come before."""
+        return 0 if self.after is None else 1 + self.after.start.stage
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from toybed.agents.policies import Policy
 from toybed.agents.probes import PROBES
 from toybed.agents.results import Curve, RunResult
 from toybed.envs.core import MAX_ENUMERATED, TokenEnv, sample_of
-from toybed.errors import unknown
+from toybed.errors import ToybedError, unknown
 from toybed.measures.diversity import coverage, pass_at_k_exact
 
 PASS_AT = (4, 16, 64, 256)
@@ -75,6 +75,8 @@ class Meter:
         env, table = self._env, self._policy.table(self._env)
         responses = env.vocabulary**env.horizon
         if responses > MAX_ENUMERATED:
+            if self._probes:
+                raise ToybedError(f"{type(env).__name__}: {responses} responses are too many for probes")
             return
         prompts = env.prompts("test")
         prompts = sample_of(prompts[env.solutions(prompts) > 0], COVERAGE_PROMPTS)

@@ -11,8 +11,15 @@ from toybed.agents.policies import Policy
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
-CAUSES = ("", "its loss was not finite", "a gradient was not finite", "its policy was not finite")
-"""Why a run diverged, by the number in ``StackedAdam.cause``; the last is seen when a policy is measured."""
+CAUSES = (
+    "",
+    "its loss was not finite",
+    "a gradient was not finite",
+    "its policy was not finite",
+    "its critic's loss or gradient was not finite",
+)
+"""Why a run diverged, by number: what ``StackedAdam.cause`` says of the policy's steps, then what only others see."""
+POLICY_LOST, CRITIC_LOST = 3, 4
 
 
 class StackedAdam:

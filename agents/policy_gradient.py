@@ -7,7 +7,7 @@ from torch import Tensor
 
 from toybed.agents.companions import Companions
 from toybed.agents.config import Learning
-from toybed.agents.optimization import StackedAdam
+from toybed.agents.optimization import CRITIC_LOST, StackedAdam
 from toybed.agents.policies import Policy, choose
 from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
 from toybed.envs.core import TokenEnv
@@ -32,6 +32,7 @@ class PolicyGradient:
         seeds: the runs' root seeds; sampling and the objective's draws have streams of their own.
         reference: the frozen policies that a KL is taken to, where the objective needs one or one is to be measured.
         learning_rate: one for each run, ``[S]``, in the place of the config's.
+        stage: how many runs came before this one, which it continues: its random numbers are others than theirs.
     """
 
     def __init__(
@@ -44,28 +45,31 @@ class PolicyGradient:
         reference: Policy | None = None,
         *,
         learning_rate: Tensor | None = None,
+        stage: int = 0,
     ) -> None:
         self.env, self.policy, self.objective, self.config = env, policy, objective, config
         self._reference = reference
-        self._companions = Companions(env, objective, config, seeds, reference)
-        rate = config.learning_rate if learning_rate is None else learning_rate
+        rate = torch.as_tensor(config.learning_rate) if learning_rate is None else learning_rate
+        self._companions = Companions(env, objective, config, seeds, reference, learning_rate=rate)
         self._optimizer = StackedAdam(policy, rate, config.max_grad_norm, self._companions.parameters)
-        self._sampling = Streams("rollout", seeds, env.device)
-        self._drawing = Streams("objective", seeds, env.device)
+        later = f"/{stage}" if stage else ""
+        self._sampling = Streams(f"rollout{later}", seeds, env.device)
+        self._drawing = Streams(f"objective{later}", seeds, env.device)
         self._pool = env.prompts("train")
         controller = objective.controller
-        # Tensors [S] by name: all that a resumed run needs to go on steering.
+        # Tensors [S] by name.
         self.controller_state = None if controller is None else controller.begin(policy.runs, env.device)
 
     @property
     def diverged(self) -> Tensor:
         """Runs that met a loss or gradient that is not finite, bool ``[S]``."""
-        return self._optimizer.diverged
+        return self._optimizer.diverged | self._companions.diverged
 
     @property
     def cause(self) -> Tensor:
         """Why, as an index into :data:`~toybed.agents.optimization.CAUSES`, ``[S]``."""
-        return self._optimizer.cause
+        critic = self._companions.diverged & ~self._optimizer.diverged
+        return torch.where(critic, CRITIC_LOST, self._optimizer.cause)
 
     def update(self, *, measure: bool = True) -> dict[str, Tensor]:
         """One rollout batch and its optimiser steps.

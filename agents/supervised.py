@@ -29,6 +29,8 @@ def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Stream
     The minimiser is the demonstrations' own conditional distribution, habits and mistakes included: a base policy
     with an entropy, and not the best one.
 
+    A run that diverges ends with parameters that are not numbers.
+
     Returns:
         The loss of each run at each step, nats per token, ``[steps, S]``.
     """
@@ -41,4 +43,9 @@ def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Stream
         loss = -log_prob.mean((1, 2, 3))
         optimizer.step(loss)
         losses.append(loss.detach())
+    if bool(optimizer.diverged.any()):
+        # Not the policy of some step on the way: whoever starts from it has to know.
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter[optimizer.diverged] = torch.nan
     return torch.stack(losses) if losses else torch.zeros(0, policy.runs)

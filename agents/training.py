@@ -17,7 +17,7 @@ from torch import Tensor
 
 from toybed.agents.config import Learning, Setting, Spec
 from toybed.agents.meter import Meter
-from toybed.agents.optimization import CAUSES
+from toybed.agents.optimization import POLICY_LOST
 from toybed.agents.policies import flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.results import RunResult
@@ -75,10 +75,20 @@ def train_runs(
     if objective is None:
         objective = catalogue.get(setting.objective.name, **setting.objective.options)
     rates = None if learning_rates is None else torch.tensor(learning_rates, device=device)
-    learner = PolicyGradient(env, policy, objective, setting.learning, list(seeds), reference, learning_rate=rates)
+    learner = PolicyGradient(
+        env,
+        policy,
+        objective,
+        setting.learning,
+        list(seeds),
+        reference,
+        learning_rate=rates,
+        stage=setting.start.stage,
+    )
     meter = Meter(env, policy, setting.probes)
-    diverged_at, cause = np.full(len(seeds), -1), np.zeros(len(seeds), dtype=np.int64)
-    meter.measure(0, {})
+    # A base or an earlier run that came to grief left parameters that are not finite.
+    lost = ~meter.measure(0, {})
+    diverged_at, cause = np.where(lost, 0, -1), np.where(lost, POLICY_LOST, 0)
     meter.measure_more(0)
     for update in range(1, setting.learning.updates + 1):
         due = update % setting.learning.measure_every == 0 or update == setting.learning.updates
@@ -90,7 +100,7 @@ def train_runs(
             # A last step can leave parameters that no later loss gets to see.
             lost = ~meter.measure(update, sampled) & (diverged_at < 0)
             diverged_at[lost] = update
-            cause[lost] = len(CAUSES) - 1
+            cause[lost] = POLICY_LOST
         if report is not None:
             report(update, _mean(sampled["reward"]), _mean(sampled["entropy"]))
     if setting.learning.updates:

@@ -44,7 +44,7 @@ INTERVENTIONS = {
     "lp_reg": ("Lp-Reg", Spec("lp_reg")),
 }
 LEFT_OUT = {
-    "dapo": "without its dynamic sampling it is clip-higher here, where all responses have one length",
+    "dapo": "without its dynamic sampling it is clip-higher here: one length for all, no dual clip reached",
     "critique_grpo": "needs critiques, which this world does not give",
     "sft": "needs demonstrations in the batch; the base is made of them",
     "hicra": "needs planning tokens",
@@ -59,7 +59,7 @@ LEFT_OUT = {
 """Rows of the catalogue that claim something about entropy and are not in the sweep."""
 
 QUICK = ("grpo", "entropy_bonus", "clip_cov", "kl_cov", "nsr", "passk")
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 UPDATES = {"quick": 25, "standard": 80, "full": 200}
 
 
@@ -98,7 +98,7 @@ def _setting(size: str, objective: str, steps: int, rate: float, *, tuning: bool
         group=8,
         minibatches=steps,
         learning_rate=rate,
-        measure_every=updates if tuning else updates // 5,
+        measure_every=updates if tuning else updates // 10,
     )
 
 

@@ -261,9 +261,32 @@ def test_a_temperature_flattens_the_start_and_only_that(tmp_path: Path) -> None:
         assert first(c) < first(s) < first(h)
 
 
+def test_what_continues_a_diverged_run_is_diverged_from_its_start(tmp_path: Path) -> None:
+    """Its parameters were finite when they froze: nobody is to go on from there as if nothing had happened."""
+    lost = replace(GRPO, objective=Spec("dro")).with_learning(learning_rate=1e38, max_grad_norm=1e38)
+    before, after = sweep(tmp_path / "s.sqlite", [lost, replace(GRPO, start=Start(after=lost))])
+    for b, a in zip(before, after, strict=True):
+        assert b.diverged_at is not None
+        assert (a.diverged_at, a.cause) == (0, "its policy was not finite")
+        assert np.isnan(a.curves["reward_train"].values).all()
+
+
+def test_a_later_run_draws_other_numbers_than_the_one_before(tmp_path: Path) -> None:
+    """With a learning rate of next to nothing both sample from one policy; equal draws would be equal rewards."""
+    still = GRPO.with_learning(learning_rate=1e-30, measure_every=1)
+    both = sweep(tmp_path / "s.sqlite", [still, replace(still, start=Start(after=still))])
+    for before, after in zip(*both, strict=True):
+        one, two = (run.curves["sampled_surprisal"].values for run in (before, after))
+        assert not np.array_equal(one, two)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (
+            lambda: Start(after=replace(GRPO, start=Start(temperature=2.0)), keep=0.5),
+            "of a run that started at another temperature; allowed there: 1",
+        ),
         (lambda: Start(keep=0.5), "of a run that is not named"),
         (lambda: Start(after=GRPO, keep=1.5), "keep is 1.5; allowed: 0 to 1"),
         (lambda: Start(temperature=0.0), "temperature is 0.0; allowed: above 0"),
@@ -279,10 +302,12 @@ def test_a_start_that_makes_no_sense_is_named(make: Any, message: str) -> None:
 
 
 # -- learning rates in one program, and their choice -------------------------------------------------------------------
+@pytest.mark.parametrize("objective", ["grpo", "ppo_gae", "flowrl", "grpo_kl", "adaptive_entropy_trl"])
 def test_runs_with_other_learning_rates_share_a_program_and_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str
 ) -> None:
-    settings = [GRPO.with_learning(learning_rate=rate) for rate in (0.003, 0.01, 0.03)]
+    one = replace(GRPO, objective=Spec(objective))
+    settings = [one.with_learning(learning_rate=rate) for rate in (0.003, 0.01, 0.03)]
     together = sweep(tmp_path / "together.sqlite", settings)
     monkeypatch.setattr(runner, "STACK_RESPONSES", 1)
     apart = sweep(tmp_path / "apart.sqlite", settings)
@@ -333,6 +358,7 @@ def test_a_candidate_that_diverges_loses_and_of_equals_the_first_wins() -> None:
     [
         ({"seeds": 0}, "seeds is 0; allowed: at least 1"),
         ({"seeds": -2}, "seeds is -2; allowed: at least 1"),
+        ({"seeds": 1001}, "seeds is 1001; allowed: at least 1, at most 1000"),
         ({"workers": 0}, "workers is 0; allowed: at least 1"),
         ({"device": "tpu"}, "device is 'tpu'; allowed: cpu, cuda"),
         ({"size": "huge"}, "unknown size 'huge'"),
@@ -524,6 +550,20 @@ def test_below(low: float, high: float, outcome: Outcome) -> None:
 )
 def test_within(low: float, high: float, outcome: Outcome) -> None:
     assert within(interval(low, high), 0.9, 1.1) == outcome
+
+
+def test_a_headline_shows_a_part_that_came_out_as_the_whole() -> None:
+    good, bad, open_ = (
+        Verdict("part", outcome, estimate, estimate - 1, estimate + 1, 5, "rule", "sentence")
+        for outcome, estimate in (("supported", 9.0), ("refuted", -9.0), ("undecided", 0.0))
+    )
+    for parts, outcome, estimate in (
+        ([good, good], "supported", 9.0),
+        ([good, bad, open_], "refuted", -9.0),
+        ([good, open_], "undecided", 0.0),
+    ):
+        whole = headline("claim", parts=parts, shown=good, rule="all", sentence="so", records={})
+        assert (whole.outcome, whole.estimate, whole.claim) == (outcome, estimate, "claim")
 
 
 def test_all_of_over_every_three_outcomes() -> None:

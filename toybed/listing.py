@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from toybed.errors import unknown
+
+if TYPE_CHECKING:
+    from toybed.study import Study
 
 SHORT = {
     "advantage": "adv",
@@ -171,7 +174,6 @@ def _question_entry(name: str) -> dict[str, Any]:
     from toybed import study
 
     question = study.get(name)
-    sizes = {size: f"{question.seeds[size]} seeds in each of {len(question.arms(size))} arms" for size in study.SIZES}
     return {
         "name": name,
         "question": question.question,
@@ -179,9 +181,20 @@ def _question_entry(name: str) -> dict[str, Any]:
         "source": question.source,
         "rule": question.rule,
         "changed after a result was seen": list(question.amendments),
-        "sizes": [f"{size}: {text}" for size, text in sizes.items()],
+        "sizes": [f"{size}: {_size_text(question, size)}" for size in study.SIZES],
         "text": _text(inspect.getmodule(question.judge)),
     }
+
+
+def _size_text(question: Study, size: str) -> str:
+    """How many seeds and arms, and how many of these get their setting from a choice."""
+    if question.tuning is None:
+        return f"{question.seeds[size]} seeds in each of {len(question.arms(size))} arms"
+    options = question.tuning.candidates(size)
+    most = max(len(candidates) for candidates in options.values())
+    arms, others = len(question.arms(size)) + len(options), question.tuning.seeds[size]
+    chosen = f"in {len(options)} of them the best of up to {most} settings, chosen on other seeds ({others})"
+    return f"{question.seeds[size]} seeds in each of {arms} arms; {chosen}"
 
 
 def print_answer(result: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
 from toybed.executors import Executor, Here, Processes, Report
 from toybed.store import Store
-from toybed.study import SIZES, Records, Run, Study, code_version
+from toybed.study import FIRST_TUNING_SEED, SIZES, Records, Run, Study, code_version
 
 STACK_RESPONSES = 2048
 """Responses that one program handles at once: throughput is flat from some 8,000 tokens, and falls past 64,000."""
@@ -135,7 +135,9 @@ def _train(
         made = {**facts, "seconds": seconds / len(results), "stack": len(results)}
         for run, result in zip(stacks[index].runs, results, strict=True):
             if run.id in wanted:
-                store.add_base(run.end_id, run.setting.config(), run.seed, result.parameters)
+                # Nobody goes on from the middle of a run that diverged.
+                end = result.parameters if result.diverged_at is None else np.full_like(result.parameters, np.nan)
+                store.add_base(run.end_id, run.setting.config(), run.seed, end)
             store.add_run(run.id, run.setting.config(), run.seed, result, made)
         progress.finish(len(results))
 
@@ -277,8 +279,8 @@ def answer(
     if size not in SIZES:
         raise unknown("size", size, SIZES)
     count = study.seeds[size] if seeds is None else seeds
-    if count < 1:
-        raise ToybedError(f"seeds is {count}; allowed: at least 1")
+    if not 1 <= count <= FIRST_TUNING_SEED:
+        raise ToybedError(f"seeds is {count}; allowed: at least 1, at most {FIRST_TUNING_SEED}")
     if workers < 1:
         raise ToybedError(f"workers is {workers}; allowed: at least 1")
     started = time.perf_counter()

@@ -165,11 +165,14 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
     return float(np.corrcoef(ranks)[0, 1])
 
 
-def mean_correlation(values: ArrayLike) -> Interval:
-    """The mean of correlations, one for each run, with its interval: taken of their Fisher transform ``artanh r``.
+def correlation_interval(correlation: float, pairs: int) -> Interval:
+    """Fisher's 95 % interval of a rank correlation of ``pairs`` independent pairs; its n is their number.
 
-    There their errors are about normal and of one size; the interval stays within -1 and 1. A correlation of exactly
-    1 is taken as 0.999.
+    ``tanh(artanh r ± 1.96 sqrt(1.06 / (pairs - 3)))`` (Fieller, Hartley and Pearson 1957 for Spearman's r). With fewer
+    than 8 pairs there is none (NaN, and n 0): a handful of points in one order is no rare thing.
     """
-    mean_, low, high, n = mean_interval(np.arctanh(np.clip(np.asarray(values, dtype=float), -0.999, 0.999)))
-    return Interval(float(np.tanh(mean_)), float(np.tanh(low)), float(np.tanh(high)), n)
+    if pairs < 8 or not np.isfinite(correlation):
+        return Interval(correlation, float("nan"), float("nan"), 0)
+    center = np.arctanh(np.clip(correlation, -0.9999, 0.9999))
+    half = 1.96 * (1.06 / (pairs - 3)) ** 0.5
+    return Interval(correlation, float(np.tanh(center - half)), float(np.tanh(center + half)), pairs)

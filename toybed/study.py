@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -37,9 +38,10 @@ _DETERMINING = ("objectives", "measures", "envs", "agents", "seeding.py", "strea
 
 @cache
 def code_version() -> str:
-    """A hash of the code that determines a run: comments, docstrings and layout do not change it."""
+    """A hash of what determines a run beside its setting: our code (not its comments, docstrings and layout), and the
+    versions of torch and numpy, whose kernels round differently."""
     root = Path(toybed.__file__).parent
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"torch {version('torch')}, numpy {version('numpy')}".encode())
     for part in _DETERMINING:
         path = root / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
@@ -214,7 +216,8 @@ def headline(
     Args:
         claim: of the question.
         parts: those that decide, by :func:`all_of`.
-        shown: the part whose estimate, interval and n stand for the whole.
+        shown: the part whose estimate, interval and n stand for the whole, if it came out as the whole did; else the
+            first that did stands for it: an interval is not shown beside an outcome that another one decided.
         rule: how the parts make the whole, in words.
         sentence: the finding.
         records: all arms.
@@ -223,7 +226,9 @@ def headline(
     runs = "run" if len(causes) == 1 else "runs"
     why = "; ".join(sorted(set(causes)))
     note = f" {len(causes)} {runs} diverged ({why}), left out of every mean." if causes else ""
-    return replace(shown, claim=claim, outcome=all_of([p.outcome for p in parts]), rule=rule, sentence=sentence + note)
+    outcome = all_of([part.outcome for part in parts])
+    decisive = next((part for part in (shown, *parts) if part.outcome == outcome), shown)
+    return replace(decisive, claim=claim, outcome=outcome, rule=rule, sentence=sentence + note)
 
 
 def tally(parts: Sequence[Verdict]) -> str:
@@ -245,7 +250,7 @@ class Tuning:
         candidates: size to arm to candidates, by a label each ("0.001").
         seeds: size to number of seeds; they are numbered from 1000 on, so that no judged run has one of them.
         score: what is made large, of the records of a candidate: one number for each run, ``[n]``; a run that diverged
-            counts as the lowest. The best mean wins, the first of equals.
+            counts as the lowest. The best mean wins, the first of equals, also where all diverged.
         final: the setting of the sweep, from size, arm and chosen candidate. Arms may share their candidates.
     """
 
@@ -264,7 +269,10 @@ class Tuning:
 
     def best(self, records: Mapping[str, Records]) -> str:
         """The label of the best of an arm's candidates."""
-        scores = {label: np.where(r.sound, self.score(r), -np.inf).mean() for label, r in records.items()}
+        scores = {
+            label: np.nan_to_num(np.where(r.sound, self.score(r), -np.inf), nan=-np.inf).mean()
+            for label, r in records.items()
+        }
         return max(scores, key=lambda label: scores[label])
 
 

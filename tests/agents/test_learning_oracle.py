@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import toybed
 from toybed.agents import meter
 from toybed.agents.config import Learning, Setting, Spec, Supervised
-from toybed.agents.optimization import CAUSES
+from toybed.agents.optimization import CAUSES, POLICY_LOST
 from toybed.agents.policies import flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import MAX_RESAMPLES, PolicyGradient, _fill
 from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
@@ -469,7 +469,7 @@ def test_a_base_that_is_not_finite_diverges_at_once():
     bases = train_bases(SMALL, [0, 1])
     bases[1] = math.inf
     healthy, broken = train_runs(SMALL, [0, 1], bases)
-    assert healthy.diverged_at is None and broken.diverged_at == 1
+    assert healthy.diverged_at is None and (broken.diverged_at, broken.cause) == (0, CAUSES[POLICY_LOST])
     assert np.isnan(broken.curves["reward_test"].values).all()
     assert np.isfinite(healthy.curves["reward_test"].values).all()
 
