@@ -3,7 +3,13 @@
 if __name__ != "toybed.benchmarks":
     raise ImportError(f"import this package as toybed.benchmarks, not as {__name__}: it would be a second copy")
 
+from toybed.benchmarks import access_or_ability as access_or_ability
+from toybed.benchmarks import architecture as architecture
 from toybed.benchmarks import entropy_law as entropy_law
 from toybed.benchmarks import entropy_mechanism as entropy_mechanism
 from toybed.benchmarks import interventions as interventions
+from toybed.benchmarks import law_constants as law_constants
+from toybed.benchmarks import pass_at_k_crossing as pass_at_k_crossing
+from toybed.benchmarks import reversibility as reversibility
 from toybed.benchmarks import same_at_ratio_one as same_at_ratio_one
+from toybed.benchmarks import sizes as sizes

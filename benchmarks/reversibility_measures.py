@@ -1,0 +1,98 @@
+"""What ``reversibility`` measures: shares of what was lost and won, the choice of a dose, and what mixing gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toybed.stats import mean_interval
+from toybed.study import Records
+
+Array = NDArray[np.float64]
+
+COVERAGE, MANY, ONE = "coverage@256_test", "pass@256_test", "reward_test"
+SHARES = {COVERAGE: "coverage brought back", MANY: "pass@256 brought back", ONE: "pass@1 kept"}
+
+
+def last(records: Mapping[str, Records], arm: str, measure: str) -> Array:
+    """A measure at the end of each run ``[n]``; NaN for one that diverged. ``base`` is where ``collapsed`` began."""
+    found = records["collapsed" if arm == "base" else arm]
+    return np.where(found.sound, found[measure][:, 0 if arm == "base" else -1], np.nan)
+
+
+def whole(records: Mapping[str, Records], measure: str) -> Array:
+    """What the collapse cost of coverage or pass@256, or won of pass@1, ``[n]``."""
+    cost = last(records, "base", measure) - last(records, "collapsed", measure)
+    return -cost if measure == ONE else cost
+
+
+def share(records: Mapping[str, Records], measure: str, change: Array, at: float) -> Array:
+    """A change as a share of what the collapse cost or won, ``[n]``: its mean is the ratio of the means.
+
+    The interval of its mean holds ``at`` exactly when that of ``change - at * whole`` holds 0, so no seed's small loss
+    is divided by. NaN where the collapse did not certainly cost both coverage and pass@256 and win pass@1.
+    """
+    if not all(mean_interval(whole(records, m)).low > 0 for m in SHARES):
+        return np.full(len(change), np.nan)
+    mine = whole(records, measure)
+    return at + (change - at * mine) / mean_interval(mine).estimate
+
+
+def shares_of(records: Mapping[str, Records], arm: str, at: float) -> Array:
+    """What an arm brought back of coverage and pass@256 and kept of pass@1, ``[3, n]``."""
+    start = {m: "base" if m == ONE else "collapsed" for m in SHARES}
+    return np.stack([share(records, m, last(records, arm, m) - last(records, start[m], m), at) for m in SHARES])
+
+
+def best_on_others(values: Array) -> NDArray[np.int64]:
+    """For each run the arm that is best on the other runs: the one whose smallest mean measure is largest.
+
+    Args:
+        values: ``[arms, measures, n]``.
+
+    Returns:
+        Index of an arm, ``[n]``; the first where no arm has a value.
+    """
+    found = np.isfinite(values)
+    filled = np.where(found, values, 0.0)
+    count = found.sum(-1, keepdims=True) - found
+    others = (filled.sum(-1, keepdims=True) - filled) / np.where(count > 0, count, np.nan)
+    score = np.nan_to_num(others.min(1), nan=-np.inf)  # of an arm without a value: the mean is NaN, so is the smallest
+    return np.asarray(score.argmax(0))
+
+
+def chosen(records: Mapping[str, Records], candidates: Sequence[str], at: float) -> tuple[list[str], Array]:
+    """For each run the candidate that is best on the other runs, and its shares ``[3, n]``."""
+    values = np.stack([shares_of(records, arm, at) for arm in candidates])
+    best = best_on_others(values)
+    return [candidates[i] for i in best], values[best, :, np.arange(len(best))].T
+
+
+def frontier(records: Mapping[str, Records], candidates: Sequence[str], reward: Array) -> Array:
+    """The most coverage that mixing the candidates gives each run at a pass@1 ``[n]``, or at the highest of theirs."""
+    points = np.stack([[last(records, arm, m) for m in (ONE, COVERAGE)] for arm in candidates])  # [arms, 2, n]
+    return np.array([best_mixture(at, *points[:, :, run].T) for run, at in enumerate(reward)])
+
+
+def best_mixture(at: float, reward: Array, coverage: Array) -> float:
+    """The largest coverage at a pass@1 of at least ``at`` on the points or on the chord between two.
+
+    Drawing a share of the responses from one policy and the rest from another gives the chord's pass@1, and at least
+    its coverage, which is concave in the probability of each response.
+
+    Args:
+        at: a pass@1; above the highest of the points it counts as that.
+        reward, coverage: the points, ``[arms]``; those without a value are left out.
+    """
+    found = np.isfinite(reward) & np.isfinite(coverage)
+    if not found.any() or not np.isfinite(at):
+        return float("nan")
+    reward, coverage = reward[found], coverage[found]
+    at = min(at, float(reward.max()))
+    right = reward >= at
+    left = ~right
+    step = (at - reward[left, None]) / (reward[right] - reward[left, None])
+    chords = coverage[left, None] * (1 - step) + coverage[right] * step
+    return float(max(coverage[right].max(), chords.max(initial=-np.inf)))
