@@ -184,7 +184,7 @@ def _correlations(records: Mapping[str, Records], steps: int) -> list[Verdict]:
         interval = correlation_interval(rank_correlation(x, y), int(there.sum()) if enough else 0)
         missing = [INTERVENTIONS[name][0] for name, found in zip(objectives, there, strict=True) if not found]
         absent = f" Without {', '.join(missing)}, of which most runs never get there." if missing else ""
-        span = f"{y[there].min():.4f} to {y[there].max():.4f}" if there.any() else "not known"
+        span = f"{y[there].min():.6g} to {y[there].max():.6g}" if there.any() else "not known"
         verdicts.append(
             Verdict(
                 claim.format(updates),
