@@ -191,7 +191,7 @@ def _size_text(question: Study, size: str) -> str:
     if question.tuning is None:
         return f"{question.seeds[size]} seeds in each of {len(question.arms(size))} arms"
     options = question.tuning.candidates(size)
-    most = max(len(candidates) for candidates in options.values())
+    most = max((len(candidates) for candidates in options.values()), default=0)
     arms, others = len(question.arms(size)) + len(options), question.tuning.seeds[size]
     chosen = f"in {len(options)} of them the best of up to {most} settings, chosen on other seeds ({others})"
     return f"{question.seeds[size]} seeds in each of {arms} arms; {chosen}"
