@@ -104,9 +104,14 @@ def test_a_loss_that_is_no_number_or_raises_is_told_so():
         subject_of(3)
 
 
-@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach"])
+@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach", "tool_search"])
 def test_worlds_keep_their_contract(name):
     check_token_env(make(name))
+
+
+def test_worlds_with_illegal_tokens_and_sets_keep_their_contract():
+    check_token_env(make("tool_search", questions=100, retry=True))
+    check_token_env(make("tool_search", questions=100, guess=True, set_size=2))
 
 
 def test_a_world_that_lies_is_caught():
