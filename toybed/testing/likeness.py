@@ -65,10 +65,9 @@ def _likeness(name: str, mine: list[Tensor], theirs: list[Tensor], batches: list
     worst = max(range(len(gap)), key=lambda i: float(gap[i].max()))
     case, place = batches[worst], int(gap[worst].argmax())
     ratio = float((case.log_prob - case.batch.log_prob_old).exp().flatten()[place])
-    advantage = float(ADVANTAGE(case.batch).expand_as(case.log_prob).flatten()[place])
+    advantage = ""
+    if case.batch.reward.ndim == 2:  # of a vector there is no plain one
+        advantage = f" and advantage {float(ADVANTAGE(case.batch).expand_as(case.log_prob).flatten()[place]):+.2f}"
     own, known = (float(each[worst].flatten()[place]) for each in (mine, theirs))
-    words = (
-        f"a token with ratio {ratio:.2f} and advantage {advantage:+.2f}: gradient {own:+.4f}, "
-        f"{name} has {scale * known:+.4f}"
-    )
+    words = f"a token with ratio {ratio:.2f}{advantage}: gradient {own:+.4f}, {name} has {scale * known:+.4f}"
     return Likeness(name, distance, scale, words)
