@@ -39,7 +39,7 @@ class Companions:
         learning_rate: the policies', a number or ``[S]``; the critic learns at the same.
 
     Raises:
-        ToybedError: a reference is needed and not given.
+        ToybedError: a reference is needed and not given, or a reward vector in a world that has none.
 
     Attributes:
         log_z: the learned log-partition of every prompt, ``[S, n_prompts]``, or None; trained with the policy.
@@ -67,6 +67,16 @@ class Companions:
                 f"{objective.name} needs planning tokens, and {type(env).__name__} names none: without them it would "
                 "silently be another objective"
             )
+        if objective.takes_vectors and not env.reward_names:
+            raise ToybedError(
+                f"{objective.name} needs a reward vector, and {type(env).__name__} gives one number; allowed: worlds "
+                "with components, e.g. tool_search"
+            )
+        if objective.takes_vectors == "vector" and env.set_size > 1:
+            raise ToybedError(
+                f"{objective.name} needs one reward vector a response, and set_size is {env.set_size}; allowed: 1"
+            )
+        self._vectors = bool(objective.takes_vectors)
         self._env, self._needs, self._reference = env, needs, reference
         self._shaped = objective.shaped
         self.log_z: Tensor | None = None
@@ -89,6 +99,10 @@ class Companions:
     def parameters(self) -> tuple[Tensor, ...]:
         """What is trained together with the policy, each ``[S, ...]``."""
         return () if self.log_z is None else (self.log_z,)
+
+    def reward(self, sample: Rollout) -> Tensor:
+        """The reward that the objective is made for: a number ``[S, B, G]``, or the components."""
+        return sample.vector if self._vectors and sample.vector is not None else sample.reward
 
     @torch.no_grad()
     def complete(self, batch: Batch, sample: Rollout) -> Batch:

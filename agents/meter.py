@@ -48,12 +48,13 @@ class Meter:
         self._points: dict[str, list[tuple[int, NDArray[np.float64]]]] = {}
 
     def measure(self, update: int, sampled: dict[str, Tensor]) -> NDArray[np.bool_]:
-        """Exact reward, entropy (nats per token) and pass@k on both splits, and what the last batch showed.
+        """Exact reward, entropy (nats per token) and pass@k on both splits, the world's own measures, the last batch's.
 
         Returns:
             Which runs still have a finite policy, bool ``[S]``.
         """
-        exact = self._env.evaluate(self._policy.table(self._env))
+        table = self._policy.table(self._env)
+        exact = self._env.evaluate(table)
         for split, chosen in self._splits.items():
             success = exact.reward[:, chosen].double()
             self._add(f"reward_{split}", update, success.mean(1))
@@ -61,6 +62,8 @@ class Meter:
             for k in PASS_AT:
                 self._add(f"pass@{k}_{split}", update, pass_at_k_exact(success, k).mean(1))
             self._add(f"lost_{split}", update, (success < LOST_BELOW).double().mean(1))
+        for name, value in self._env.measures(table).items():
+            self._add(name, update, value.double())
         for name, value in sampled.items():
             self._add(f"sampled_{name}", update, value.double())
         finite: NDArray[np.bool_] = torch.isfinite(exact.reward).all(1).cpu().numpy()

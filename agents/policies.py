@@ -16,11 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toybed.envs.core import TokenEnv
+from toybed.envs.core import ILLEGAL, TokenEnv
 from toybed.errors import ToybedError, unknown
 from toybed.streams import Streams
-
-ILLEGAL = -1e9  # finite, so that p log p of an illegal token is 0 and not NaN
 
 
 class Policy(nn.Module):
@@ -93,7 +91,7 @@ class Policy(nn.Module):
         """The policy as a table over the world's contexts, ``[S, C, V]``; without gradient."""
         with torch.no_grad():
             contexts = env.contexts()
-            return self.log_probs(contexts.expand(self.runs, *contexts.shape))
+            return self.log_probs(contexts.expand(self.runs, *contexts.shape), env.legal_at(contexts))
 
 
 class TabularPolicy(Policy):

@@ -154,7 +154,7 @@ class PolicyGradient:
         batch = Batch(
             log_prob_old=sample.log_prob,
             mask=torch.ones_like(sample.log_prob, dtype=torch.bool),
-            reward=sample.reward,
+            reward=self._companions.reward(sample),
             entropy_old=sample.entropy,
         )
         return self._companions.complete(batch, sample)

@@ -30,6 +30,7 @@ class Rollout(NamedTuple):
     ``log_prob``     [S, B, G, T]       log-probability of the choice
     ``entropy``      [S, B, G, T]       full-vocabulary entropy at the position, nats
     ``reward``       [S, B, G]          reward of the response
+    ``vector``       [S, B, G, (M,) D]  its components; None where the world has none
     ===============  =================  ================================================
     """
 
@@ -40,6 +41,7 @@ class Rollout(NamedTuple):
     log_prob: Tensor
     entropy: Tensor
     reward: Tensor
+    vector: Tensor | None = None
 
 
 def sample_tokens(log_probs: Tensor, uniform: Tensor) -> Tensor:
@@ -106,6 +108,7 @@ def rollout(
         log_prob=torch.stack(chosen, -1),
         entropy=torch.stack(entropies, -1),
         reward=env.reward(state),
+        vector=env.reward_vector(state) if env.reward_names else None,
     )
 
 

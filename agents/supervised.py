@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from toybed.agents.optimization import StackedAdam
 from toybed.agents.policies import Policy, choose
 from toybed.agents.rollout import Rollout, draw_prompts, rollout
 from toybed.envs.core import TokenEnv
+from toybed.errors import unknown
 from toybed.streams import Streams
 
 
@@ -33,7 +36,14 @@ def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Stream
 
     Returns:
         The loss of each run at each step, nats per token, ``[steps, S]``.
+
+    Raises:
+        ToybedError: the world's demonstrator has no such option.
     """
+    options = inspect.signature(env.demonstrator).parameters
+    for name in config.demonstrator:
+        if name not in options:
+            raise unknown(f"option of {type(env).__name__}'s demonstrator", name, options)
     table = env.demonstrator(**config.demonstrator)
     optimizer = StackedAdam(policy, config.learning_rate, max_grad_norm=1.0)
     losses = []

@@ -50,6 +50,12 @@ WORLDS = {
             "toybed/ChainReach-v0",
             "reasoning: a chain of operations takes a start to a goal, with many right chains, all counted",
         ),
+        World(
+            "tool_search",
+            "toybed.envs.tool_search:ToolSearch",
+            "toybed/ToolSearch-v0",
+            "a search agent: which tools work is hidden, so that one strategy is best once and many are best at pass@k",
+        ),
     )
 }
 

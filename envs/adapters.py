@@ -25,6 +25,7 @@ class _Episodes:
     def __init__(self, env: TokenEnv) -> None:
         self.env = env
         self.state: Any = None
+        self._paid: NDArray[np.float32] | None = None
 
     def begin(self, count: int, random: np.random.Generator, options: dict[str, Any] | None) -> Any:
         """A fresh state for ``count`` episodes; options ``split`` (default "all") and ``prompt`` (one number)."""
@@ -41,22 +42,30 @@ class _Episodes:
         return self.env.reset(prompt, torch.from_numpy(noise) if self.env.noise else None)
 
     def advance(self, action: NDArray[np.int64], over: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Step all episodes and return the reward of the step; of those that are over neither is looked at."""
+        """Step all episodes and return the reward of the step; of those that are over neither is looked at.
+
+        Any action of the space is taken, as gymnasium asks: in the world an illegal token costs the response's reward.
+        """
         token = torch.as_tensor(action, dtype=torch.int64)
-        legal = self.env.legal(self.state)
-        if legal is not None and not bool((legal.gather(-1, token[:, None])[:, 0] | torch.from_numpy(over)).all()):
-            raise ToybedError(f"action {action.tolist()} is not legal here; see info['action_mask']")
-        before = self.env.reward(self.state)
+        before, collected = self.env.reward(self.state), self._vector()
         self.state = self.env.step(self.state, token)
+        if collected is not None:
+            paid = self._vector() - collected
+            self._paid = np.where(over.reshape(-1, *(1,) * (paid.ndim - 1)), np.float32(0), paid)
         return np.where(over, 0.0, (self.env.reward(self.state) - before).double().numpy())
 
     def observation(self) -> NDArray[np.int64]:
         # A copy: callers keep what they are given, and an observation may be a view of the state.
         return self.env.observe(self.state).numpy().copy()
 
-    def info(self) -> Info:
+    def info(self, *, stepped: bool) -> Info:
+        """``action_mask`` where a token may be illegal; after a step ``reward_vector`` where there are components."""
         legal = self.env.legal(self.state)
-        return {} if legal is None else {"action_mask": legal.numpy()}
+        info = {} if legal is None else {"action_mask": legal.numpy()}
+        return info | {"reward_vector": self._paid} if stepped and self._paid is not None else info
+
+    def _vector(self) -> Any:
+        return self.env.reward_vector(self.state).numpy() if self.env.reward_names else None
 
 
 class TokenGymEnv(gymnasium.Env[NDArray[np.int64], np.int64]):
@@ -89,7 +98,7 @@ class TokenGymEnv(gymnasium.Env[NDArray[np.int64], np.int64]):
         super().reset(seed=seed)
         self._time = 0
         self._episodes.state = self._episodes.begin(1, self.np_random, options)
-        return self._episodes.observation()[0], self._info()
+        return self._episodes.observation()[0], self._info(stepped=False)
 
     def step(self, action: np.int64) -> tuple[NDArray[np.int64], float, bool, bool, Info]:
         """Add one token to the response."""
@@ -98,7 +107,7 @@ class TokenGymEnv(gymnasium.Env[NDArray[np.int64], np.int64]):
         reward = self._episodes.advance(np.asarray([action]), np.zeros(1, dtype=bool))
         self._time += 1
         done = self._time >= self.token_env.horizon
-        return self._episodes.observation()[0], float(reward[0]), done, False, self._info()
+        return self._episodes.observation()[0], float(reward[0]), done, False, self._info(stepped=True)
 
     def render(self) -> str | None:
         """One line about the state, with ``render_mode="ansi"``."""
@@ -106,8 +115,8 @@ class TokenGymEnv(gymnasium.Env[NDArray[np.int64], np.int64]):
             return None
         return self.token_env.describe(type(self._episodes.state)(*(part[0] for part in self._episodes.state)))
 
-    def _info(self) -> Info:
-        return {name: value[0] for name, value in self._episodes.info().items()}
+    def _info(self, *, stepped: bool) -> Info:
+        return {name: value[0] for name, value in self._episodes.info(stepped=stepped).items()}
 
 
 class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]):
@@ -155,7 +164,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], NDArray[Any
             raise ToybedError(f"reset_mask must be a bool array of {self.num_envs}, got {mask.dtype} {mask.shape}")
         self._options = options
         self._begin(mask, options)
-        return self._episodes.observation(), self._episodes.info()
+        return self._episodes.observation(), self._episodes.info(stepped=False)
 
     def step(
         self, actions: NDArray[np.int64]
@@ -169,7 +178,7 @@ class TokenVectorEnv(VectorEnv[NDArray[np.int64], NDArray[np.int64], NDArray[Any
         if over.any():
             self._begin(over, self._options)
         done = self._time >= self.token_env.horizon
-        return self._episodes.observation(), reward, done, np.zeros_like(done), self._episodes.info()
+        return self._episodes.observation(), reward, done, np.zeros_like(done), self._episodes.info(stepped=True)
 
     def _begin(self, mask: NDArray[np.bool_], options: dict[str, Any]) -> None:
         fresh = self._episodes.begin(self.num_envs, self.np_random, options)

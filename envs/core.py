@@ -18,6 +18,7 @@ from toybed.measures.entropy import token_entropy
 
 SPLITS = ("train", "test", "all")
 MAX_ENUMERATED = 2**22
+ILLEGAL = -1e9  # of an illegal token's log-probability: finite, so that p log p is 0 and not NaN
 
 
 class Evaluation(NamedTuple):
@@ -83,6 +84,16 @@ class TokenEnv(ABC):
         """How many uniform numbers an episode draws at its start; 0 for a deterministic world."""
         return 0
 
+    @property
+    def reward_names(self) -> tuple[str, ...]:
+        """The D components of the reward vector; empty where the reward is one number."""
+        return ()
+
+    @property
+    def set_size(self) -> int:
+        """Answers in a response (M), each with a reward vector of its own."""
+        return 1
+
     # -- how it moves ----------------------------------------------------------------------------------------------
     @abstractmethod
     def reset(self, prompt: Tensor, noise: Tensor | None = None) -> Any:
@@ -100,8 +111,22 @@ class TokenEnv(ABC):
     def reward(self, state: Any) -> Tensor:
         """The reward collected so far, ``[...]``; the reward of one step is the difference of two states'."""
 
+    def reward_vector(self, state: Any) -> Tensor:
+        """The components collected so far, ``[..., D]``, or ``[..., M, D]`` in a world whose ``set_size`` is above 1.
+
+        :meth:`reward` is one number all the same: the components under the world's own fixed weights.
+        """
+        raise ToybedError(f"{type(self).__name__} has no reward vector: its reward is one number")
+
     def legal(self, state: Any) -> Tensor | None:
-        """Which tokens may come next, bool ``[..., V]``; None where all always may."""
+        """Which tokens may come next, bool ``[..., V]``; at least one. None where all always may.
+
+        Policies give an illegal token no mass. :meth:`step` takes one all the same, and the response has no reward.
+        """
+        return None
+
+    def legal_at(self, observation: Tensor) -> Tensor | None:
+        """The same from what is seen, ``[..., F]``: a world that overrides one of the two overrides both."""
         return None
 
     def describe(self, state: Any) -> str:
@@ -123,7 +148,7 @@ class TokenEnv(ABC):
 
     @abstractmethod
     def random_baseline(self) -> float:
-        """The mean reward of uniformly random tokens over all prompts."""
+        """The mean reward of uniformly random legal tokens over all prompts."""
 
     @abstractmethod
     def demonstrator(self, *args: Any, **style: Any) -> Tensor:
@@ -137,6 +162,13 @@ class TokenEnv(ABC):
         """All C observations at which a token is chosen, ``[C, F]``: the states of a table policy."""
         grids = torch.meshgrid(*(torch.arange(n, device=self.device) for n in self.observation_sizes), indexing="ij")
         return torch.stack([grid.flatten() for grid in grids], -1)
+
+    def uniform(self) -> Tensor:
+        """The policy of random legal tokens: log-probabilities over :meth:`contexts`, float64 ``[C, V]``."""
+        contexts = self.contexts()
+        logits = torch.zeros(len(contexts), self.vocabulary, dtype=torch.float64, device=self.device)
+        legal = self.legal_at(contexts)
+        return (logits if legal is None else logits.masked_fill(~legal, ILLEGAL)).log_softmax(-1)
 
     def context_index(self, observation: Tensor) -> Tensor:
         """The row in :meth:`contexts` of each observation: ``[..., F] -> [...]``."""
@@ -181,6 +213,10 @@ class TokenEnv(ABC):
         """Exact reward and entropy of a table policy ``[..., C, V]`` on all prompts; here by enumeration."""
         log_prob, reward = self.enumerate_responses(log_probs, self.prompts())
         return Evaluation((log_prob.exp() * reward).sum(-1), token_entropy(log_prob))
+
+    def measures(self, log_probs: Tensor) -> dict[str, Tensor]:
+        """What else is exactly known of a policy ``[..., C, V]`` in this world: ``[...]`` by name; here nothing."""
+        return {}
 
     def on(self, device: str) -> Self:
         """The same world with its tables on another device."""

@@ -104,9 +104,43 @@ def test_a_loss_that_is_no_number_or_raises_is_told_so():
         subject_of(3)
 
 
-@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach"])
+@pytest.mark.parametrize(
+    ("name", "axes"), [("grpo", 2), ("gdpo", 3), ("vpo_parallel", 3), ("vpo", 4), ("multi_rlvr", 4)]
+)
+def test_an_objective_is_tried_on_the_rewards_that_it_is_made_for(name, axes):
+    subject, seen = subject_of(objectives.get(name)), []
+    look = dataclasses.replace(LAWS[0], check=lambda subject, case: seen.append(case.batch.reward.shape))
+    assert examine(look, subject, 30).holds
+    assert {len(shape) for shape in seen} == {axes}
+    assert axes == 2 or {shape[-1] for shape in seen} == {1, 2, 3}
+    own = {law.name for law in LAWS if law.applies(subject)} - {law.name for law in LAWS if law.applies(GRPO)}
+    every = {"components", "component_shift", "one_component"}
+    assert own == {2: set(), 3: every, 4: {*every, "answers"}}[axes]
+
+
+GRPO = subject_of(objectives.get("grpo"))
+
+
+def test_an_objective_for_vectors_is_recognised_on_vectors():
+    names = {x.name: x.distance for x in likenesses(objectives.get("multi_rlvr"), count=3)}
+    assert names["multi_rlvr"] < 1e-9 < 0.01 < names["vpo"]
+    assert set(names) == {"multi_rlvr", "vpo"}, "the others cannot read sets"
+    assert {x.name for x in likenesses(objectives.get("gdpo"), count=3)} == {
+        "gdpo",
+        "vpo",
+        "vpo_parallel",
+        "multi_rlvr",
+    }
+
+
+@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach", "tool_search"])
 def test_worlds_keep_their_contract(name):
     check_token_env(make(name))
+
+
+def test_worlds_with_illegal_tokens_and_sets_keep_their_contract():
+    check_token_env(make("tool_search", questions=100, retry=True))
+    check_token_env(make("tool_search", questions=100, guess=True, set_size=2))
 
 
 def test_a_world_that_lies_is_caught():

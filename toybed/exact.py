@@ -31,7 +31,7 @@ class Groups(NamedTuple):
         prompt: ``[M]``, the prompt of each group.
         context: ``[M, G, T]``, the context of each token, as a row of the policy's table.
         token: ``[M, G, T]``.
-        reward: ``[M, G]``, noise-free.
+        reward: ``[M, G]``, noise-free; or its components, as a batch has them.
         log_count: ``[M]``, log of the number of orders of the group.
     """
 
@@ -46,12 +46,14 @@ class Groups(NamedTuple):
         return choose(log_probs[self.context], self.token).sum((1, 2)) + self.log_count
 
 
-def groups(env: TokenEnv, group: int, split: str = "train") -> Groups:
-    """Enumerate all groups of ``group`` responses to each prompt of a split.
+def groups(env: TokenEnv, group: int, split: str = "train", *, vectors: bool = False) -> Groups:
+    """Enumerate all groups of ``group`` responses to each prompt of a split, with reward vectors if asked for.
 
     Raises:
-        ToybedError: there are more than 200,000.
+        ToybedError: there are more than 200,000, or some tokens are illegal.
     """
+    if env.legal_at(env.contexts()) is not None:
+        raise ToybedError(f"{type(env).__name__}: groups are enumerated only where all tokens are always legal")
     prompts = env.prompts(split)
     responses = env.vocabulary**env.horizon
     count = len(prompts) * comb(responses + group - 1, group)
@@ -75,7 +77,7 @@ def groups(env: TokenEnv, group: int, split: str = "train") -> Groups:
         prompt=prompts.repeat_interleave(len(members)),
         context=each(torch.stack(contexts, -1)),
         token=each(token),
-        reward=each(env.reward(state)),
+        reward=each(env.reward_vector(state) if vectors else env.reward(state)),
         log_count=log_count.repeat(len(prompts)),
     )
 
@@ -171,7 +173,7 @@ def _group_gradients(
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
     """Probability ``[M]`` of every group, and the gradient ``[M, C, V]`` of the loss on it alone."""
-    every = groups(env, group)
+    every = groups(env, group, vectors=bool(objective.takes_vectors and env.reward_names))
     old = logits if logits_old is None else logits_old
     leaf = logits.detach().expand(len(every.prompt), -1, -1).clone().requires_grad_()
     value = _loss(objective, leaf, old, logits_ref, every, generator)
@@ -199,7 +201,7 @@ def large_batch_gradient(
     The limit of an infinite batch, for objectives that couple prompts too. Proportions are rounded to ``1 / prompts``.
     Arguments as in :func:`gradient_moments`.
     """
-    every = groups(env, group)
+    every = groups(env, group, vectors=bool(objective.takes_vectors and env.reward_names))
     old = logits if logits_old is None else logits_old
     # Rounding the cumulative sums: every proportion is within one prompt of the exact one, and they add up.
     steps = (_weights(every, old).cumsum(0) * prompts).round().long()

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from toybed.objectives import catalogue, weights
-from toybed.objectives.batch import Batch, per_token
+from toybed.objectives.batch import Batch, per_token, takes_vectors
+from toybed.objectives.vector_rewards import answer_sets
 from toybed.objectives.weights import TokenWeight
 from toybed.testing import Subject, subject_of
 
@@ -140,6 +141,50 @@ def _raw_reward_if_equal() -> Any:
         reward = per_token(batch.reward, batch)
         spread = reward.amax(-2, keepdim=True) > reward.amin(-2, keepdim=True)
         return torch.where(spread, reward - reward.mean(-2, keepdim=True), reward)
+
+    return _grpo(advantage=advantage)
+
+
+# -- vector rewards ----------------------------------------------------------------------------------------------------
+
+
+@_mutant("components", "reward weights zipped with the components in the order of another list (names sorted, say)")
+def _weights_by_place() -> Any:
+    @takes_vectors("vector")
+    def advantage(batch: Batch) -> Tensor:
+        reward = answer_sets(batch).squeeze(-2)
+        score = (reward / torch.arange(1, reward.shape[-1] + 1, dtype=reward.dtype)).sum(-1)
+        return _standardized(per_token(score, batch), (-2,), 1e-6)
+
+    return _grpo(advantage=advantage)
+
+
+@_mutant("component_shift", "sets filled up with answers of reward 0, which beat every negative one (VPO's own code)")
+def _padded_with_zeros() -> Any:
+    @takes_vectors("set")
+    def advantage(batch: Batch) -> Tensor:
+        best = answer_sets(batch).mean(-1).amax(-1).clamp(min=0)
+        return _standardized(per_token(best, batch), (-2,), 1e-6)
+
+    return _grpo(advantage=advantage)
+
+
+@_mutant("one_component", "the last axis is summed whatever it is: of a number that is the group")
+def _sums_the_last_axis() -> Any:
+    @takes_vectors("vector")
+    def advantage(batch: Batch) -> Tensor:
+        score = batch.reward.sum(-1).reshape(*batch.mask.shape[:-2], -1, 1)
+        return score - score.mean(-2, keepdim=True)
+
+    return _grpo(advantage=advantage)
+
+
+@_mutant("answers", "only the first answer of a set is looked at")
+def _first_answer_only() -> Any:
+    @takes_vectors("set")
+    def advantage(batch: Batch) -> Tensor:
+        first = answer_sets(batch)[..., 0, :].mean(-1)
+        return _standardized(per_token(first, batch), (-2,), 1e-6)
 
     return _grpo(advantage=advantage)
 

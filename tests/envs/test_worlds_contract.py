@@ -39,6 +39,11 @@ VARIANTS = [
     ("chain_reach", {"modulus": 7, "operations": 3, "length": 4, "train_share": 0.3, "table_seed": 3}),
     ("chain_reach", {"modulus": 5, "operations": 3, "length": 4, "view": "tokens"}),
     ("chain_reach", {"modulus": 7, "operations": 4, "length": 1, "view": "tokens"}),
+    ("tool_search", {}),
+    ("tool_search", {"clusters": 2, "tools": 5, "hops": 4, "questions": 40, "train_share": 0.3, "shift": "index"}),
+    ("tool_search", {"clusters": 3, "hops": 2, "questions": 24, "guess": True, "set_size": 2, "shift": "cue"}),
+    ("tool_search", {"clusters": 2, "tools": 4, "hops": 2, "questions": 24, "retry": True, "calls": 6}),
+    ("tool_search", {"clusters": 2, "tools": 4, "hops": 1, "questions": 24, "retry": True, "calls": 3, "guess": True}),
 ]
 NOISELESS = [(name, knobs) for name, knobs in VARIANTS if "true_positive" not in knobs]
 
@@ -52,6 +57,20 @@ def gym_id(name):
 
 def some_tokens(env, *shape):
     return torch.from_numpy(np.random.default_rng(1).integers(env.vocabulary, size=(*shape, env.horizon)))
+
+
+def made_legal(legal, token):
+    """The tokens ``[N]``, with the last legal one in the place of each that ``legal [N, V]`` does not allow."""
+    if legal is None:
+        return token
+    legal, token = np.asarray(legal), np.asarray(token)
+    last = legal.shape[-1] - 1 - legal[..., ::-1].argmax(-1)
+    return np.where(np.take_along_axis(legal, token[..., None], -1)[..., 0], token, last)
+
+
+def sampled(env, info):
+    """A random action that the info allows."""
+    return made_legal(info.get("action_mask"), env.action_space.sample())
 
 
 def test_every_world_has_a_variant():
@@ -117,11 +136,11 @@ def test_make_vec_refuses_same_step(name):
 def test_next_step_mode_starts_the_next_episode_on_the_step_after_the_last(name, knobs):
     env = gymnasium.make_vec(gym_id(name), num_envs=4, **knobs)
     horizon = env.unwrapped.token_env.horizon
-    first, _ = env.reset(seed=3)
+    first, info = env.reset(seed=3)
     env.action_space.seed(0)
     starts = [first]
     for step in range(1, 3 * (horizon + 1) + 1):
-        observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        observation, reward, terminated, truncated, info = env.step(sampled(env, info))
         place = step % (horizon + 1)  # 0: the step that resets, and ignores its action
         assert env.observation_space.contains(observation)
         assert not truncated.any()
@@ -155,9 +174,9 @@ def test_next_step_mode_serves_episodes_at_different_times():
 def test_disabled_mode_resets_only_what_the_mask_names(name, knobs):
     env = gymnasium.make_vec(gym_id(name), num_envs=4, autoreset_mode=AutoresetMode.DISABLED, **knobs)
     core = env.unwrapped.token_env
-    env.reset(seed=3)
+    _, info = env.reset(seed=3)
     for _ in range(core.horizon):
-        before, _, terminated, _, _ = env.step(np.zeros(4, dtype=np.int64))
+        before, _, terminated, _, info = env.step(made_legal(info.get("action_mask"), np.zeros(4, dtype=np.int64)))
     assert terminated.all()
     with pytest.raises(ToybedError, match=r"episodes \[0, 1, 2, 3\] are over.*reset_mask"):
         env.step(np.zeros(4, dtype=np.int64))
@@ -197,12 +216,13 @@ def test_single_vector_and_core_agree(name, knobs):
     for prompt in (0, 3, core.n_prompts // 2, core.n_prompts - 1):
         batch, _ = vector.reset(options={"prompt": prompt})
         state = core.reset(torch.full((6,), prompt))
-        seen = [(batch, np.zeros(6))]
+        seen, taken = [(batch, np.zeros(6))], []
         np.testing.assert_array_equal(batch, core.observe(state).numpy())
         for t in range(core.horizon):
-            before = core.reward(state)
-            state = core.step(state, tokens[:, t])
-            batch, reward, terminated, truncated, _ = vector.step(tokens[:, t].numpy())
+            before, legal = core.reward(state), core.legal(state)
+            taken.append(np.asarray(made_legal(legal, tokens[:, t])))
+            state = core.step(state, torch.from_numpy(taken[-1]))
+            batch, reward, terminated, truncated, _ = vector.step(taken[-1])
             np.testing.assert_array_equal(batch, core.observe(state).numpy())
             np.testing.assert_array_equal(reward, (core.reward(state) - before).numpy())
             assert (terminated == (t == core.horizon - 1)).all() and not truncated.any()
@@ -212,7 +232,7 @@ def test_single_vector_and_core_agree(name, knobs):
             observation, _ = single.reset(options={"prompt": prompt})
             np.testing.assert_array_equal(observation, seen[0][0][row])
             for t in range(core.horizon):
-                observation, reward, terminated, truncated, _ = single.step(tokens[row, t].item())
+                observation, reward, terminated, truncated, _ = single.step(taken[t][row])
                 np.testing.assert_array_equal(observation, seen[t + 1][0][row])
                 assert reward == seen[t + 1][1][row]
                 assert terminated == (t == core.horizon - 1) and not truncated
@@ -227,10 +247,16 @@ def test_a_vector_of_one_is_the_single_environment(name, knobs):
     tokens = some_tokens(make(name, **knobs), 20)
     for episode, row in enumerate(tokens.numpy()):
         seed = 5 if episode == 0 else None
-        np.testing.assert_array_equal(single.reset(seed=seed)[0], vector.reset(seed=seed)[0][0])
+        (one, info), (many, _) = single.reset(seed=seed), vector.reset(seed=seed)
+        np.testing.assert_array_equal(one, many[0])
         for token in row:
+            token = made_legal(info.get("action_mask"), token)
             one, many = single.step(token), vector.step(token[None])
+            info = one[4]
             np.testing.assert_array_equal(one[0], many[0][0])
+            assert set(info) == set(many[4])
+            for name in info:
+                np.testing.assert_array_equal(info[name], many[4][name][0])
             assert one[1] == many[1][0] and one[2] == many[2][0]
 
 
@@ -304,19 +330,21 @@ def single_trace(env, episodes, seed):
     trace = []
     env.action_space.seed(9)
     for episode in range(episodes):
-        trace.append(env.reset(seed=seed if episode == 0 else None)[0].tolist())
+        first, info = env.reset(seed=seed if episode == 0 else None)
+        trace.append(first.tolist())
         done = False
         while not done:
-            observation, reward, done, _, _ = env.step(env.action_space.sample())
+            observation, reward, done, _, info = env.step(sampled(env, info))
             trace.append((observation.tolist(), reward, done))
     return trace
 
 
 def vector_trace(env, steps, seed):
-    trace = [env.reset(seed=seed)[0].tolist()]
+    first, info = env.reset(seed=seed)
+    trace = [first.tolist()]
     env.action_space.seed(9)
     for _ in range(steps):
-        observation, reward, done, _, _ = env.step(env.action_space.sample())
+        observation, reward, done, _, info = env.step(sampled(env, info))
         trace.append((observation.tolist(), reward.tolist(), done.tolist()))
     return trace
 
@@ -336,15 +364,16 @@ def test_two_copies_with_one_seed_agree_and_another_seed_differs(name, knobs):
 @every_variant
 def test_an_environment_pickled_in_the_middle_continues_alike(name, knobs):
     env = gymnasium.make(gym_id(name), **knobs).unwrapped
-    env.reset(seed=1)
-    env.step(0) if env.token_env.horizon > 1 else None
+    _, info = env.reset(seed=1)
+    info = env.step(0)[4] if env.token_env.horizon > 1 else info
     copy = pickle.loads(pickle.dumps(env))
     assert copy.token_env == env.token_env
     for each in (env, copy):
         each.action_space.seed(0)
     rest = env.token_env.horizon - int(env.token_env.horizon > 1)
     for _ in range(rest):
-        here, there = env.step(env.action_space.sample()), copy.step(copy.action_space.sample())
+        here, there = env.step(sampled(env, info)), copy.step(sampled(copy, info))
+        info = here[4]
         np.testing.assert_array_equal(here[0], there[0])
         assert here[1:3] == there[1:3]
     np.testing.assert_array_equal(env.reset()[0], copy.reset()[0])
@@ -363,10 +392,10 @@ def test_a_world_is_its_knobs(name, knobs):
 @every_variant
 def test_what_a_caller_is_given_does_not_change_later(name, knobs):
     env = gymnasium.make_vec(gym_id(name), num_envs=3, **knobs)
-    first, _ = env.reset(seed=0)
+    first, info = env.reset(seed=0)
     kept = first.copy()
     for _ in range(3):
-        env.step(env.action_space.sample())
+        info = env.step(sampled(env, info))[4]
     np.testing.assert_array_equal(first, kept)
 
 
@@ -504,6 +533,18 @@ def test_an_unknown_knob_names_the_nearest(name):
         ("chain_reach", {"train_share": 0.0}, "train_share", "above 0"),
         ("chain_reach", {"train_share": 1.0}, "train_share", "below 1"),
         ("chain_reach", {"view": "token"}, "view", "'state' or 'tokens'"),
+        ("tool_search", {"clusters": 0}, "clusters", "1 to 8"),
+        ("tool_search", {"tools": 5}, "tools", "6 to 10"),
+        ("tool_search", {"hops": 0}, "hops", "1 to 5"),
+        ("tool_search", {"retry": True, "calls": 2}, "calls", "3 to 8"),
+        ("tool_search", {"set_size": 5}, "set_size", "1 to 4"),
+        ("tool_search", {"set_size": 2, "retry": True}, "set_size", "1 to 1, with retry"),
+        ("tool_search", {"questions": 1}, "questions", "2 to"),
+        ("tool_search", {"rho": 1.5}, "rho", "0 to 1"),
+        ("tool_search", {"dominant": float("nan")}, "dominant", "0 to 1"),
+        ("tool_search", {"by_heart": -0.1}, "by_heart", "0 to 1"),
+        ("tool_search", {"train_share": 1.0}, "train_share", "below 1"),
+        ("tool_search", {"shift": "tool"}, "shift", "'none', 'index', 'cue'"),
     ],
 )
 def test_a_knob_out_of_range_names_the_knob_and_what_is_allowed(name, knobs, knob, allowed):
@@ -536,11 +577,11 @@ def test_every_allowed_number_of_operations_can_be_drawn(monkeypatch, modulus, o
 @every_variant
 def test_the_random_baseline_is_the_exact_worth_of_uniform_tokens(name, knobs):
     env = make(name, **knobs)
-    uniform = torch.full((len(env.contexts()), env.vocabulary), -float(np.log(env.vocabulary)), dtype=torch.float64)
-    exact = env.evaluate(uniform)
+    exact = env.evaluate(env.uniform())
     # float64 sums of at most 4096 terms below 1: rounding far below 1e-12
     assert abs(float(exact.reward.mean()) - env.random_baseline()) < 1e-12
-    assert torch.allclose(exact.entropy, torch.tensor(env.horizon * np.log(env.vocabulary)), rtol=1e-12, atol=0)
+    if env.legal_at(env.contexts()) is None:
+        assert torch.allclose(exact.entropy, torch.tensor(env.horizon * np.log(env.vocabulary)), rtol=1e-12, atol=0)
     assert float(env.score(exact.reward.mean())) == pytest.approx(0, abs=1e-11)
     assert float(env.score(torch.tensor(env.optimum(), dtype=torch.float64))) == pytest.approx(1, rel=1e-14)
 

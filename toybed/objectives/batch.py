@@ -63,6 +63,28 @@ def does_compare_group(stage: object) -> bool:
     return getattr(stage, "compares_group", False)
 
 
+def takes_vectors(kind: str) -> Callable[[_Function], _Function]:
+    """Mark an advantage as made for vector rewards: a learner gives it the world's components, not their sum.
+
+    Args:
+        kind: "vector" for one vector a response, ``[..., B, G, D]``; "set" for one for each of its M answers too,
+            ``[..., B, G, M, D]``.
+    """
+
+    def mark(function: _Function) -> _Function:
+        function.takes_vectors = kind  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def vectors_of(stage: object) -> str:
+    """What :func:`takes_vectors` marked a stage with, through :func:`functools.partial`; "" if it takes a number."""
+    while isinstance(stage, partial):
+        stage = stage.func
+    return getattr(stage, "takes_vectors", "")
+
+
 @dataclass(frozen=True)
 class Batch:
     """Responses sampled for groups of prompts, as an objective sees them.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from toybed.errors import ToybedError
 from toybed.objectives.aggregation import token_mean
-from toybed.objectives.batch import HOW_TO_GET, Batch, does_compare_group, needs_of
+from toybed.objectives.batch import HOW_TO_GET, Batch, does_compare_group, needs_of, vectors_of
 from toybed.objectives.controllers import Controller
 from toybed.objectives.weights import TokenWeight, every_token
 from toybed.streams import Streams
@@ -98,6 +98,11 @@ class Objective:
         """Optional inputs that the stages read: fields of the batch, ``entropy``, ``log_probs``, ``generator``."""
         stages = (self.advantage, self.surrogate, self.weight, self.aggregate, self.shape_reward, *self.regularizers)
         return frozenset(name for stage in stages for name in needs_of(stage)) - {"log_prob"}
+
+    @property
+    def takes_vectors(self) -> str:
+        """Whether the advantage is made for vector rewards: "vector", "set" (M answers, too), or "" if for numbers."""
+        return vectors_of(self.advantage)
 
     @property
     def parameters(self) -> dict[str, Any]:

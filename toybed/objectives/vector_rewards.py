@@ -14,10 +14,11 @@ from torch import Tensor
 
 from toybed.errors import ToybedError, unknown
 from toybed.objectives.advantages import no_spread, whiten
-from toybed.objectives.batch import Batch, Scalar, compares_group, needs
+from toybed.objectives.batch import Batch, Scalar, compares_group, needs, takes_vectors
 from toybed.streams import Streams, draw_uniform
 
 
+@takes_vectors("vector")
 @compares_group
 def component_standardized(
     batch: Batch, *, reward_weights: Sequence[float] | None, ddof: int, floor: Scalar, whitening_floor: Scalar
@@ -57,6 +58,7 @@ def component_standardized(
     return torch.where(batch.mask, whitened, 0.0)
 
 
+@takes_vectors("set")
 @compares_group
 @needs("generator")
 def best_of_set(
@@ -93,6 +95,7 @@ def best_of_set(
     return _standardized(value.unsqueeze(-1), floor)
 
 
+@takes_vectors("vector")
 @compares_group
 @needs("generator")
 def marginal_best(batch: Batch, *, generator: torch.Generator | Streams, draws: int, concentration: int) -> Tensor:
@@ -129,6 +132,7 @@ def marginal_best(batch: Batch, *, generator: torch.Generator | Streams, draws: 
     return torch.stack([(score - second).clamp(min=0).mean(-1) for score in scores], -1).unsqueeze(-1)
 
 
+@takes_vectors("set")
 @compares_group
 def fixed_scalarization(
     batch: Batch, *, reward_weights: Sequence[float] | None, over_answers: str, floor: Scalar

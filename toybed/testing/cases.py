@@ -69,6 +69,11 @@ class Subject:
     objective: Objective | None = None
     function: Loss | None = None
 
+    @property
+    def vectors(self) -> str:
+        """Whether its rewards are drawn as numbers (""), as vectors ("vector"), or as sets of vectors ("set")."""
+        return "" if self.objective is None else self.objective.takes_vectors
+
     def value(self, case: Case, log_prob: Tensor) -> Tensor:
         """The loss with ``log_prob`` in the place of the case's."""
         if self.function is not None:
@@ -135,15 +140,21 @@ def subject_of(thing: Any, name: str = "") -> Subject:
     )
 
 
+AXES = {"": (), "vector": (3,), "set": (2, 3)}
+"""How many components, and answers before them, the reward of a response has at most."""
+
+
 @st.composite
-def cases(draw: st.DrawFn, stale: bool = True) -> Case:
+def cases(draw: st.DrawFn, stale: bool = True, vectors: str = "") -> Case:
     """Small batches: 1 to 3 prompts, 2 to 4 responses of 1 to 4 tokens, values on a grid of quarters.
 
     Args:
         draw: hypothesis' own.
         stale: whether the policy has moved since sampling (else every ratio is 1).
+        vectors: as in :attr:`Subject.vectors`; up to 3 components, and up to 2 answers.
     """
     shape = (draw(st.integers(1, 3)), draw(st.integers(2, 4)), draw(st.integers(1, 4)))
+    parts = tuple(draw(st.integers(1, most)) for most in AXES[vectors])
 
     def grid(low: int, high: int, shape: Sequence[int]) -> Tensor:
         count = int(torch.tensor(shape).prod())
@@ -158,7 +169,7 @@ def cases(draw: st.DrawFn, stale: bool = True) -> Case:
     batch = Batch(
         log_prob_old=old,
         mask=torch.arange(shape[2]) < length[..., None],
-        reward=grid(0, 4, shape[:2]),
+        reward=grid(0, 4, (*shape[:2], *parts)),
         log_prob_ref=-grid(1, 12, shape),
         entropy_old=grid(1, 8, shape),
         planning=grid(0, 1, shape) > 0,
@@ -171,7 +182,7 @@ def cases(draw: st.DrawFn, stale: bool = True) -> Case:
     return Case(batch, log_prob, entropy, (prompts, responses))
 
 
-def random_case(seed: int) -> Case:
+def random_case(seed: int, vectors: str = "") -> Case:
     """A stale batch of 4 prompts, 4 responses and up to 6 tokens, off every grid."""
     random = torch.Generator().manual_seed(seed)
 
@@ -184,7 +195,7 @@ def random_case(seed: int) -> Case:
     batch = Batch(
         log_prob_old=old,
         mask=torch.arange(6) < length[..., None],
-        reward=(2 * draw(4, 4)).floor(),
+        reward=(2 * draw(4, 4, *AXES[vectors])).floor(),
         log_prob_ref=-3 * draw(*shape),
         entropy_old=2 * draw(*shape),
         planning=draw(*shape) < 0.3,

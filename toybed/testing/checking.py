@@ -67,7 +67,7 @@ def examine(law: Law, subject: Subject, examples: int = 60, shrink: bool = True)
         return message is not None
 
     try:
-        find(cases(), fails, settings=chosen)
+        find(cases(vectors=subject.vectors), fails, settings=chosen)
     except NoSuchExample:
         return Finding(law, None, None)
     except Flaky:

@@ -78,7 +78,8 @@ def _padding_content(subject: Subject, case: Case) -> None:
 def _mapped(case: Case, change: Callable[[Tensor], Tensor], least: int = 1) -> Case:
     """The case with every tensor changed that has at least ``least`` axes: 3 for those of tokens, 1 for all."""
     fields: dict[str, Any] = {
-        name: value if value is None or value.ndim < least else change(value)
+        # The third axis of a reward is not one of tokens.
+        name: value if value is None or min(value.ndim, 2 if name == "reward" else 3) < least else change(value)
         for name, value in vars(case.batch).items()
     }
     return replace(case, batch=Batch(**fields), log_prob=change(case.log_prob), entropy=change(case.entropy))
@@ -128,7 +129,10 @@ def _twice(subject: Subject, case: Case) -> None:
 
 
 def _equal_rewards(subject: Subject, case: Case) -> None:
-    same = replace(case.batch, reward=torch.full_like(case.batch.reward, 0.75))
+    reward = case.batch.reward
+    # Equal vectors: their own components may differ.
+    equal = torch.full_like(reward, 0.75) if not subject.vectors else reward[:1, :1].expand_as(reward).clone()
+    same = replace(case.batch, reward=equal)
     gradient = subject.gradient(replace(case, batch=same))
     if bool((gradient[same.mask] != 0).any()):
         raise LawBroken("all rewards are equal and yet there is a gradient: rounding divided by a tiny std?")
@@ -194,7 +198,9 @@ def _stacked(subject: Subject, case: Case) -> None:
 def _improves(subject: Subject, case: Case) -> None:
     """A bandit is made of the case: its first group's responses are the answers, of which pairs are sampled."""
     assert subject.objective is not None
-    reward, old = case.batch.reward[0], case.batch.log_prob_old[0, :, 0]
+    # Of vectors the first component alone: what a step on several should raise is a matter of taste.
+    reward = case.batch.reward[0].flatten(1)[:, 0] if subject.vectors else case.batch.reward[0]
+    old = case.batch.log_prob_old[0, :, 0]
     pairs = torch.cartesian_prod(torch.arange(len(reward)), torch.arange(len(reward)))[:, None, :]  # [M, 1, 2]
     leaf = old.clone().requires_grad_()
     log_prob = torch.log_softmax(leaf, -1)[pairs][..., None]  # [M, 1, 2, 1]
@@ -221,6 +227,40 @@ def _improves(subject: Subject, case: Case) -> None:
         )
 
 
+def _with_reward(case: Case, reward: Tensor) -> Case:
+    return replace(case, batch=replace(case.batch, reward=reward))
+
+
+def _components(subject: Subject, case: Case) -> None:
+    seen = subject.gradient(_with_reward(case, case.batch.reward.flip(-1)))
+    _close(seen, subject.gradient(case), "with the components of the reward in another order")
+
+
+def _answers(subject: Subject, case: Case) -> None:
+    seen = subject.gradient(_with_reward(case, case.batch.reward.flip(-2)))
+    _close(seen, subject.gradient(case), "with the answers of a response in another order")
+
+
+def _component_shift(subject: Subject, case: Case) -> None:
+    reward = case.batch.reward
+    shift = -1.25 * torch.arange(1, reward.shape[-1] + 1, dtype=reward.dtype)
+    _close(
+        subject.gradient(_with_reward(case, reward + shift)),
+        subject.gradient(case),
+        f"with {shift.tolist()} added to the components of every reward",
+    )
+
+
+def _one_component(subject: Subject, case: Case) -> None:
+    number = case.batch.reward.flatten(2)[..., 0]
+    alone = number[..., None] if subject.vectors == "vector" else number[..., None, None]
+    _close(
+        subject.gradient(_with_reward(case, alone)),
+        subject.gradient(_with_reward(case, number)),
+        f"with rewards {list(alone.shape)} of one component instead of the same numbers {list(number.shape)}",
+    )
+
+
 def _record(subject: Subject) -> bool:
     return subject.objective is not None
 
@@ -239,7 +279,7 @@ LAWS = (
         "order",
         "the order of prompts and of responses does not matter",
         _order,
-        breaks=("hicra_random", "kl_cov", "forking_tokens", "forking_tokens_trl", "dpo"),
+        breaks=("hicra_random", "kl_cov", "forking_tokens", "forking_tokens_trl", "dpo", "vpo", "vpo_parallel"),
     ),
     Law(
         "twice",
@@ -253,6 +293,8 @@ LAWS = (
             "ppo_gae",
             "hicra_random",
             "gdpo",
+            "vpo",
+            "vpo_parallel",
             "clip_cov",
             "kl_cov",
             "forking_tokens",
@@ -293,5 +335,37 @@ LAWS = (
         applies=_record,
         breaks=("grpo_opposite",),
     ),
-    Law("stacked", "a run in a stack is the run alone", _stacked, applies=_record, breaks=("hicra_random",)),
+    Law(
+        "stacked",
+        "a run in a stack is the run alone",
+        _stacked,
+        applies=_record,
+        breaks=("hicra_random", "vpo", "vpo_parallel"),
+    ),
+    # Of objectives for vector rewards alone.
+    Law(
+        "components",
+        "the order of the reward's components does not matter",
+        _components,
+        applies=lambda subject: bool(subject.vectors),
+        breaks=("vpo", "vpo_parallel"),
+    ),
+    Law(
+        "component_shift",
+        "what is added to a component of all rewards does not matter",
+        _component_shift,
+        applies=lambda subject: bool(subject.vectors),
+    ),
+    Law(
+        "one_component",
+        "a reward vector of one component is a number",
+        _one_component,
+        applies=lambda subject: bool(subject.vectors),
+    ),
+    Law(
+        "answers",
+        "the order of a response's answers does not matter",
+        _answers,
+        applies=lambda subject: subject.vectors == "set",
+    ),
 )

@@ -35,16 +35,19 @@ def likenesses(thing: Any, count: int = 12) -> list[Likeness]:
     """Every row of the catalogue that can be compared, the nearest first.
 
     Gradients are compared on ``count`` stale batches, the same every time. A plain function is given the advantage of
-    :data:`ADVANTAGE`, and so are the rows it is compared with.
+    :data:`ADVANTAGE`, and so are the rows it is compared with. An objective for vector rewards is compared with those
+    rows that can read them.
     """
     from toybed.objectives import catalogue
 
     subject = subject_of(thing)
-    batches = [random_case(seed) for seed in range(count)]
+    batches = [random_case(seed, subject.vectors) for seed in range(count)]
     mine = [subject.gradient(case) for case in batches]
     result = []
     for name in catalogue.names():
         known = catalogue.get(name)
+        if subject.vectors and known.takes_vectors not in (subject.vectors, "set"):
+            continue  # it cannot read these rewards
         if subject.objective is None and set(catalogue.row(name).changed()) <= CREDIT:
             continue  # with another's advantage it would only be its parent again
         rival = subject_of(replace(known, advantage=ADVANTAGE) if subject.objective is None else known)
@@ -62,10 +65,9 @@ def _likeness(name: str, mine: list[Tensor], theirs: list[Tensor], batches: list
     worst = max(range(len(gap)), key=lambda i: float(gap[i].max()))
     case, place = batches[worst], int(gap[worst].argmax())
     ratio = float((case.log_prob - case.batch.log_prob_old).exp().flatten()[place])
-    advantage = float(ADVANTAGE(case.batch).expand_as(case.log_prob).flatten()[place])
+    advantage = ""
+    if case.batch.reward.ndim == 2:  # of a vector there is no plain one
+        advantage = f" and advantage {float(ADVANTAGE(case.batch).expand_as(case.log_prob).flatten()[place]):+.2f}"
     own, known = (float(each[worst].flatten()[place]) for each in (mine, theirs))
-    words = (
-        f"a token with ratio {ratio:.2f} and advantage {advantage:+.2f}: gradient {own:+.4f}, "
-        f"{name} has {scale * known:+.4f}"
-    )
+    words = f"a token with ratio {ratio:.2f}{advantage}: gradient {own:+.4f}, {name} has {scale * known:+.4f}"
     return Likeness(name, distance, scale, words)
