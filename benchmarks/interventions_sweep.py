@@ -60,7 +60,7 @@ LEFT_OUT = {
 
 QUICK = ("grpo", "entropy_bonus", "clip_cov", "kl_cov", "nsr", "passk")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-UPDATES = {"quick": 25, "standard": 80, "full": 200}
+UPDATES = {"quick": 20, "standard": 80, "full": 200}
 
 
 def arm(objective: str, steps: int) -> str:
@@ -85,7 +85,7 @@ def chosen(size: str) -> Sequence[str]:
 
 def _setting(size: str, objective: str, steps: int, rate: float, *, tuning: bool) -> Setting:
     updates = UPDATES[size]
-    base = Supervised(steps=150 if size == "quick" else 400, demonstrations=256, demonstrator={"noise": 0.35})
+    base = Supervised(steps=120 if size == "quick" else 400, demonstrations=256, demonstrator={"noise": 0.35})
     setting = Setting(
         objective=INTERVENTIONS[objective][1],
         world=Spec("chain_reach", {"modulus": 61, "train_share": 0.3}),
@@ -98,7 +98,7 @@ def _setting(size: str, objective: str, steps: int, rate: float, *, tuning: bool
         group=8,
         minibatches=steps,
         learning_rate=rate,
-        measure_every=updates if tuning else updates // 10,
+        measure_every=updates if tuning else max(updates // 10, 4),
     )
 
 
