@@ -33,15 +33,15 @@ What a student should see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from toybed import laws, plotting
 from toybed.agents.config import Setting, Spec
+from toybed.benchmarks.law_measures import EARLY, Curve, per_run
 from toybed.stats import mean_interval, mean_of_found
 from toybed.study import (
     WIDER_INTERVALS,
@@ -61,7 +61,6 @@ from toybed.study import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EARLY = 0.15  # of the updates: the window from which the law must predict the rest
 GOOD_FIT = 0.93  # R2 above which a run counts as following the law
 SAME_CONSTANT = 0.10  # relative difference of a within which two algorithms share it
 MATCHED_REWARD = 0.8  # success on train prompts (where H is measured) at which entropies are compared
@@ -109,10 +108,6 @@ AMENDMENTS = (
     "measures every 2 now. And fewer than 3 runs decide nothing: one seed had an interval without width.",
 )
 
-Curve = NDArray[np.float64]
-PerRun = Callable[[Curve, Curve, int], float]
-"""A measure of one run, from its entropy and reward at each measured update and the number of early points."""
-
 
 def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     """The whole answer and its parts."""
@@ -139,8 +134,8 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
 
 
 def _fits(records: Mapping[str, Records]) -> Verdict:
-    interval = mean_interval(_per_run(records["grpo"], lambda h, r, _: laws.fit(h, r).r2))
-    line = mean_of_found(_per_run(records["grpo"], lambda h, r, _: laws.fit(h, r, "linear").r2))
+    interval = mean_interval(per_run(records["grpo"], lambda h, r, _: laws.fit(h, r).r2))
+    line = mean_of_found(per_run(records["grpo"], lambda h, r, _: laws.fit(h, r, "linear").r2))
     return Verdict(
         "Along GRPO from a pre-trained base, R = -a exp(H) + b fits each run.",
         above(interval, GOOD_FIT),
@@ -155,9 +150,9 @@ def _predicts(records: Mapping[str, Records], rival: str) -> Verdict:
     def gap(h: Curve, r: Curve, early: int) -> float:
         return laws.extrapolation_error(h, r, early, "exp") - laws.extrapolation_error(h, r, early, rival)
 
-    interval = mean_interval(_per_run(records["grpo"], gap))
+    interval = mean_interval(per_run(records["grpo"], gap))
     name = {"constant": '"no further change"', "linear": "a straight line in H"}[rival]
-    error = mean_of_found(_per_run(records["grpo"], lambda h, r, e: laws.extrapolation_error(h, r, e, "exp")))
+    error = mean_of_found(per_run(records["grpo"], lambda h, r, e: laws.extrapolation_error(h, r, e, "exp")))
     return Verdict(
         f"Fitted on the first {EARLY:.0%} of the updates, the law predicts the rest better than {name}.",
         below(interval, 0.0),
@@ -168,8 +163,8 @@ def _predicts(records: Mapping[str, Records], rival: str) -> Verdict:
 
 
 def _same_a(records: Mapping[str, Records], others: Sequence[str], claim: str) -> Verdict:
-    base = _per_run(records["grpo"], lambda h, r, _: laws.fit(h, r).a)
-    ratios = {arm: mean_interval(_per_run(records[arm], lambda h, r, _: laws.fit(h, r).a) / base) for arm in others}
+    base = per_run(records["grpo"], lambda h, r, _: laws.fit(h, r).a)
+    ratios = {arm: mean_interval(per_run(records[arm], lambda h, r, _: laws.fit(h, r).a) / base) for arm in others}
     low, high = 1 - SAME_CONSTANT, 1 + SAME_CONSTANT
     worst = max(ratios, key=lambda arm: abs(ratios[arm].estimate - 1))
     outcomes = [within(interval, low, high) for interval in ratios.values()]
@@ -185,7 +180,7 @@ def _same_a(records: Mapping[str, Records], others: Sequence[str], claim: str) -
 
 
 def _needs_base(records: Mapping[str, Records]) -> Verdict:
-    fits = {arm: _per_run(records[arm], lambda h, r, _: laws.fit(h, r).r2) for arm in ("grpo", "random_init")}
+    fits = {arm: per_run(records[arm], lambda h, r, _: laws.fit(h, r).r2) for arm in ("grpo", "random_init")}
     interval = mean_interval(fits["grpo"] - fits["random_init"])
     return Verdict(
         "The law needs a pre-trained base: from a random initialisation it fits worse.",
@@ -199,7 +194,7 @@ def _needs_base(records: Mapping[str, Records]) -> Verdict:
 def _keeps_entropy(records: Mapping[str, Records], arm: str) -> Verdict:
     name = REMEDIES[arm][0]
     matched = {
-        a: _per_run(records[a], lambda h, r, _: laws.value_at(MATCHED_REWARD, r, h), reward="reward_train")
+        a: per_run(records[a], lambda h, r, _: laws.value_at(MATCHED_REWARD, r, h), reward="reward_train")
         for a in ("grpo", arm)
     }
     difference = matched[arm] - matched["grpo"]
@@ -223,13 +218,6 @@ def _keeps_entropy(records: Mapping[str, Records], arm: str) -> Verdict:
         sentence=f"{number(interval.estimate, '+.3f')} nats per token at matched reward; held-out pass@16 at the end "
         f"{number(gain.estimate, '+.3f')} [{gain.low:.3f}, {gain.high:.3f}].",
     )
-
-
-def _per_run(records: Records, measure: PerRun, reward: str = "reward_test") -> NDArray[np.float64]:
-    """The measure of each run, ``[n]``; NaN for a run that diverged."""
-    steps = records.steps[reward]
-    early = int((steps <= EARLY * steps[-1]).sum())
-    return records.per_run(lambda h, r: measure(h, r, early), records["entropy_train"], records[reward])
 
 
 def figure(records: Mapping[str, Records]) -> Figure:

@@ -47,7 +47,8 @@ import numpy as np
 
 from toybed import laws, plotting
 from toybed.agents.config import Setting, Spec, Start, Supervised
-from toybed.benchmarks.law_constants_measures import (
+from toybed.benchmarks.entropy_law import GOOD_FIT, SAME_CONSTANT
+from toybed.benchmarks.law_measures import (
     CONSTANTS,
     EARLY,
     PerRun,
@@ -82,8 +83,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GOOD_FIT = 0.93  # R² above which a run counts as following the law, as in entropy_law
-SAME_CONSTANT = 0.10  # relative difference of a within which two arms share it
 SAME_LEVEL = 0.05  # of success: within which two arms share b, or the ceiling
 SAME_CURVE = 0.05  # of success: departure within which points lie on another arm's curve
 UPDATES = {"quick": 30, "standard": 150, "full": 300}

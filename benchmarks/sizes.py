@@ -48,7 +48,8 @@ from numpy.typing import NDArray
 
 from toybed import laws, plotting
 from toybed.agents.config import Setting, Spec, Supervised
-from toybed.benchmarks.law_constants_measures import a_between
+from toybed.benchmarks.entropy_law import GOOD_FIT
+from toybed.benchmarks.law_measures import a_between
 from toybed.stats import mean_interval, mean_of_found
 from toybed.study import Records, Study, Verdict, above, below, headline, number, register, tally, within
 
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 
 WIDTHS = (16, 32, 64, 128, 256)
 EQUAL_BASE = {16: 1200, 32: 300, 64: 175, 128: 115, 256: 80}  # supervised steps to a success of 0.12
-GOOD_FIT = 0.93  # R² above which a run counts as following the law, as in entropy_law
 GOOD_LINE = 0.9  # R² above which a constant counts as linear in log(size)
 GOOD_PREDICTION = 0.10  # relative miss at the largest size
 UPDATES = {"quick": 30, "standard": 200, "full": 400}

@@ -41,6 +41,7 @@ def records(
         "entropy_train": line(2.0, entropy) + bump,
         "pass@256_test": line(1.0, breadth) + 0.1 * bump,
         "coverage@256_test": line(0.2, 0.2 * breadth),
+        "lost_test": line(0.0, 1 - breadth),
     }
     setting = Setting().with_learning(learning_rate=RATE)
     return Records({name: STEPS for name in curves}, curves, setting=setting)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from toybed.benchmarks import law_constants
-from toybed.benchmarks import law_constants_measures as measures
+from toybed.benchmarks import law_measures as measures
 from toybed.plotting import svg
 from toybed.study import Records, Verdict
 

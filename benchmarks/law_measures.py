@@ -1,4 +1,4 @@
-"""What ``law_constants`` measures of runs: fits of the law, their errors, and distances from GRPO's curve."""
+"""What the questions about the entropy law measure of runs: fits, their errors, and distances from GRPO's curve."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def chord_error(h: Curve, r: Curve, early: int) -> float:
     return float(np.sqrt(np.mean((1 + a - a * np.exp(h[early:]) - r[early:]) ** 2)))
 
 
-def per_run(records: Records, measure: PerRun) -> Values:
-    """The measure of each run."""
-    steps = records.steps["reward_test"]
+def per_run(records: Records, measure: PerRun, reward: str = "reward_test") -> Values:
+    """The measure of each run, of its entropy on train prompts and the named reward."""
+    steps = records.steps[reward]
     early = int((steps <= EARLY * steps[-1]).sum())
-    return records.per_run(lambda h, r: measure(h, r, early), records["entropy_train"], records["reward_test"])
+    return records.per_run(lambda h, r: measure(h, r, early), records["entropy_train"], records[reward])
 
 
 def ratio(records: Mapping[str, Records], arm: str) -> Values:
