@@ -12,10 +12,9 @@ from torch import Tensor
 
 from toybed.agents.optimization import CAUSES
 from toybed.agents.policies import Policy
-from toybed.agents.probes import PROBES
+from toybed.agents.probes import get_probe
 from toybed.agents.results import Curve, RunResult
 from toybed.envs.core import MAX_ENUMERATED, TokenEnv, sample_of
-from toybed.errors import ToybedError, unknown
 from toybed.measures.diversity import coverage, pass_at_k_exact
 
 PASS_AT = (4, 16, 64, 256)
@@ -37,11 +36,8 @@ class Meter:
     """
 
     def __init__(self, env: TokenEnv, policy: Policy, probes: Sequence[str] = ()) -> None:
-        for name in probes:
-            if name not in PROBES:
-                raise unknown("probe", name, PROBES)
         self._env, self._policy = env, policy
-        self._probes = [PROBES[name] for name in probes]
+        self._probes = [get_probe(name) for name in probes]
         self._start = policy.table(env) if probes else None
         everything = env.prompts()
         self._splits = {split: torch.isin(everything, env.prompts(split)) for split in ("train", "test")}
@@ -70,30 +66,30 @@ class Meter:
         return finite
 
     def measure_more(self, update: int) -> None:
-        """What is measured at the start and at the end only, because it takes an enumeration of all responses.
+        """What is measured at the start and at the end only, because it takes its time: coverage and the probes.
 
         ``coverage@k_test``: the expected share of a prompt's distinct solutions among k samples, over a fixed sample of
-        128 test prompts that have one; and the probes. Left out where a prompt has too many responses to enumerate.
+        128 test prompts that have one. Left out where a prompt has too many responses to enumerate.
         """
         env, table = self._env, self._policy.table(self._env)
-        responses = env.vocabulary**env.horizon
-        if responses > MAX_ENUMERATED:
-            if self._probes:
-                raise ToybedError(f"{type(env).__name__}: {responses} responses are too many for probes")
-            return
+        if env.vocabulary**env.horizon <= MAX_ENUMERATED:
+            self._measure_coverage(update, table)
+        for probe in self._probes:
+            assert self._start is not None
+            for name, value in probe(env, table, self._start).items():
+                self._add(name, update, value.double())
+
+    def _measure_coverage(self, update: int, table: Tensor) -> None:
+        env = self._env
         prompts = env.prompts("test")
         prompts = sample_of(prompts[env.solutions(prompts) > 0], COVERAGE_PROMPTS)
         shares: dict[int, list[Tensor]] = {k: [] for k in COVERAGE_AT}
-        for chunk in prompts.split(max(MAX_ENUMERATED // (responses * len(table)), 1)):
+        for chunk in prompts.split(max(MAX_ENUMERATED // (env.vocabulary**env.horizon * len(table)), 1)):
             log_prob, reward = env.enumerate_responses(table, chunk)
             for k in COVERAGE_AT:
                 shares[k].append(coverage(log_prob, reward == 1, k))
         for k in COVERAGE_AT:
             self._add(f"coverage@{k}_test", update, torch.cat(shares[k], 1).double().mean(1))
-        for probe in self._probes:
-            assert self._start is not None
-            for name, value in probe(env, table, self._start).items():
-                self._add(name, update, value.double())
 
     def results(self, diverged_at: NDArray[np.int64], cause: NDArray[np.int64]) -> list[RunResult]:
         """One result for each run: its curves, NaN from the update on in which it diverged (-1: it did not)."""

@@ -14,7 +14,7 @@ from toybed.agents.config import Learning, Spec
 from toybed.agents.meter import Meter
 from toybed.agents.policies import make_policy
 from toybed.agents.policy_gradient import PolicyGradient
-from toybed.agents.probes import FELL_TO, WAS_USED, first_steps
+from toybed.agents.probes.first_steps import FELL_TO, WAS_USED, first_steps
 from toybed.envs import make
 from toybed.envs.core import sample_of
 from toybed.errors import ToybedError

@@ -1,19 +1,11 @@
-"""Measurements that only some questions ask for, taken at the start and at the end of a run, by name.
-
-A probe gets the world, the policies as tables ``[S, C, V]`` and those that the runs started with, and returns measures
-``[S]`` by name; NaN where a run has nothing to measure.
-"""
+"""Can a policy still finish what it no longer begins?"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from toybed.envs.core import TokenEnv, sample_of
-
-Probe = Callable[[TokenEnv, Tensor, Tensor], dict[str, Tensor]]
 
 PROMPTS = 256  # of each split, a fixed sample
 WAS_USED = (
@@ -65,6 +57,3 @@ def _completion(env: TokenEnv, table: Tensor, prompts: Tensor) -> tuple[Tensor, 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
     """Sums over prompts and tokens, divided: ``[S, P, V]`` twice to ``[S]``; NaN where the whole is empty."""
     return part.double().flatten(1).sum(1) / whole.double().flatten(1).sum(1)
-
-
-PROBES: dict[str, Probe] = {"first_steps": first_steps}
