@@ -46,6 +46,8 @@ class Meter:
     def measure(self, update: int, sampled: dict[str, Tensor]) -> NDArray[np.bool_]:
         """Exact reward, entropy (nats per token) and pass@k on both splits, the world's own measures, the last batch's.
 
+        Pass@k and ``lost`` (share of prompts that are all but never solved) only where rewards are 0 or 1.
+
         Returns:
             Which runs still have a finite policy, bool ``[S]``.
         """
@@ -55,9 +57,10 @@ class Meter:
             success = exact.reward[:, chosen].double()
             self._add(f"reward_{split}", update, success.mean(1))
             self._add(f"entropy_{split}", update, exact.entropy[:, chosen].double().mean(1) / self._env.horizon)
-            for k in PASS_AT:
-                self._add(f"pass@{k}_{split}", update, pass_at_k_exact(success, k).mean(1))
-            self._add(f"lost_{split}", update, (success < LOST_BELOW).double().mean(1))
+            if self._env.binary_reward:
+                for k in PASS_AT:
+                    self._add(f"pass@{k}_{split}", update, pass_at_k_exact(success, k).mean(1))
+                self._add(f"lost_{split}", update, (success < LOST_BELOW).double().mean(1))
         for name, value in self._env.measures(table).items():
             self._add(name, update, value.double())
         for name, value in sampled.items():
@@ -69,10 +72,11 @@ class Meter:
         """What is measured at the start and at the end only, because it takes its time: coverage and the probes.
 
         ``coverage@k_test``: the expected share of a prompt's distinct solutions among k samples, over a fixed sample of
-        128 test prompts that have one. Left out where a prompt has too many responses to enumerate.
+        128 test prompts that have one. Left out where a prompt has too many responses to enumerate, or rewards are
+        not 0 or 1.
         """
         env, table = self._env, self._policy.table(self._env)
-        if env.vocabulary**env.horizon <= MAX_ENUMERATED:
+        if env.binary_reward and env.vocabulary**env.horizon <= MAX_ENUMERATED:
             self._measure_coverage(update, table)
         for probe in self._probes:
             assert self._start is not None

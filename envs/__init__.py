@@ -56,6 +56,12 @@ WORLDS = {
             "toybed/ToolSearch-v0",
             "a search agent: which tools work is hidden, so that one strategy is best once and many are best at pass@k",
         ),
+        World(
+            "mi_dialogue",
+            "toybed.envs.mi_dialogue:MIDialogue",
+            "toybed/MIDialogue-v0",
+            "a dialogue with users of different types (invented, not clinical): acts, options held for turns, or both",
+        ),
     )
 }
 

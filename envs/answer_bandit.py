@@ -100,6 +100,10 @@ class AnswerBandit(TokenEnv):
     def noise(self) -> int:
         return int(self.true_positive < 1 or self.false_positive > 0)
 
+    @property
+    def binary_reward(self) -> bool:
+        return self.trap in (0, 1)
+
     # -- how it moves ----------------------------------------------------------------------------------------------
     def reset(self, prompt: Tensor, noise: Tensor | None = None) -> BanditState:
         luck = torch.full(prompt.shape, -1.0, device=prompt.device) if noise is None else noise[..., 0]

@@ -85,6 +85,16 @@ class TokenEnv(ABC):
         return 0
 
     @property
+    def tokens_decide(self) -> bool:
+        """Whether noise touches the reward at most, so that responses and their noise-free rewards can be listed."""
+        return True
+
+    @property
+    def binary_reward(self) -> bool:
+        """Whether a response's reward is 0 or 1. If not, its mean is no success rate, and there is no pass@k."""
+        return True
+
+    @property
     def reward_names(self) -> tuple[str, ...]:
         """The D components of the reward vector; empty where the reward is one number."""
         return ()
@@ -140,7 +150,7 @@ class TokenEnv(ABC):
 
     @abstractmethod
     def solutions(self, prompt: Tensor) -> Tensor:
-        """Number of distinct responses with full reward, int64 ``[...]``."""
+        """Number of distinct responses with full reward, int64 ``[...]``; a world without a full reward raises."""
 
     @abstractmethod
     def optimum(self) -> float:
@@ -191,8 +201,9 @@ class TokenEnv(ABC):
             ``log_prob [..., P, N]`` and ``reward [P, N]`` with ``N = V^T``.
 
         Raises:
-            ToybedError: a prompt has more than 4 million responses.
+            ToybedError: a prompt has more than 4 million responses, or their rewards depend on noise.
         """
+        check_listable(self)
         responses = self.vocabulary**self.horizon
         if responses > MAX_ENUMERATED:
             raise ToybedError(
@@ -221,6 +232,14 @@ class TokenEnv(ABC):
     def on(self, device: str) -> Self:
         """The same world with its tables on another device."""
         return replace(self, device=device)
+
+
+def check_listable(env: TokenEnv) -> None:
+    """Raise a ToybedError where a response's tokens do not decide its reward."""
+    if not env.tokens_decide:
+        raise ToybedError(
+            f"{type(env).__name__}: responses cannot be listed: noise decides what becomes of their tokens"
+        )
 
 
 def sample_of(prompts: Tensor, count: int) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from toybed.agents.policies import choose
-from toybed.envs.core import TokenEnv
+from toybed.envs.core import TokenEnv, check_listable
 from toybed.errors import ToybedError
 from toybed.measures.entropy import token_entropy
 from toybed.objectives.batch import Batch
@@ -50,8 +50,9 @@ def groups(env: TokenEnv, group: int, split: str = "train", *, vectors: bool = F
     """Enumerate all groups of ``group`` responses to each prompt of a split, with reward vectors if asked for.
 
     Raises:
-        ToybedError: there are more than 200,000, or some tokens are illegal.
+        ToybedError: there are more than 200,000, some tokens are illegal, or rewards depend on noise.
     """
+    check_listable(env)
     if env.legal_at(env.contexts()) is not None:
         raise ToybedError(f"{type(env).__name__}: groups are enumerated only where all tokens are always legal")
     prompts = env.prompts(split)
