@@ -32,16 +32,25 @@ class Supervised:
         demonstrations: responses in a step; each is drawn fresh.
         learning_rate: of Adam.
         demonstrator: options of :meth:`~toybed.envs.core.TokenEnv.demonstrator`.
+        right_only: learn from the responses with full reward only, as from traces that a verifier has passed.
+        before: what the policy was fine-tuned on before this, or None. The optimiser starts anew.
     """
 
     steps: int = 300
     demonstrations: int = 256
     learning_rate: float = 5e-3
     demonstrator: Mapping[str, Any] = field(default_factory=dict)
+    right_only: bool = False
+    before: Supervised | None = None
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "steps")
         _at_least(self, 1, "demonstrations")
+
+    @property
+    def stages(self) -> tuple[Supervised, ...]:
+        """The fine-tunings in their order, this one last."""
+        return (self,) if self.before is None else (*self.before.stages, self)
 
 
 @dataclass(frozen=True)
