@@ -37,9 +37,9 @@ Rule of judgement
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
 What a student should see
     GRPO turns 5.2 nats of plans into one plan (0.02), pass@1 rises from 0.11 to 0.43 and pass@64 falls from 0.93 to
-    0.44, at any learning rate and also where a second call is allowed; right trajectories go the way of wrong ones. SFT
-    on right demonstrations triples the right ones, and wrong ones as well; on all demonstrations wrong ones grow
-    sixfold. Nothing of that breadth survives GRPO, in distribution or after the shift.
+    0.44; so it does at a third of the rate, and where a second call is allowed. Right trajectories go the way of wrong
+    ones. SFT on right demonstrations triples the right ones, and wrong ones as well; on all demonstrations wrong ones
+    grow sixfold. Nothing of that breadth survives GRPO, in distribution or after the shift.
     Squeezing is right for pass@1, but GRPO squeezes onto the wrong plan: its optimum (0.466) calls the specialist that
     the cue names at all hops, for whose sake all hops have to agree; hop by hop the dominant tool (0.75) looks better
     than a guessed specialist (0.66), and 0.75^3 = 0.42 is where GRPO stays. After the shift that is worth nothing.
