@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from toybed.errors import ToybedError
+from toybed.errors import ToybedError, unknown
 
 
 def _at_least(config: object, least: int, *names: str) -> None:
@@ -32,16 +32,25 @@ class Supervised:
         demonstrations: responses in a step; each is drawn fresh.
         learning_rate: of Adam.
         demonstrator: options of :meth:`~toybed.envs.core.TokenEnv.demonstrator`.
+        right_only: learn from the responses with full reward only, as from traces that a verifier has passed.
+        before: what the policy was fine-tuned on before this, or None. The optimiser starts anew.
     """
 
     steps: int = 300
     demonstrations: int = 256
     learning_rate: float = 5e-3
     demonstrator: Mapping[str, Any] = field(default_factory=dict)
+    right_only: bool = False
+    before: Supervised | None = None
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "steps")
         _at_least(self, 1, "demonstrations")
+
+    @property
+    def stages(self) -> tuple[Supervised, ...]:
+        """The fine-tunings in their order, this one last."""
+        return (self,) if self.before is None else (*self.before.stages, self)
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,60 @@ class Learning:
         _at_least(self, 1, "prompts", "group", "epochs", "minibatches", "measure_every")
         if self.prompts % self.minibatches:
             raise ToybedError(f"Learning: {self.prompts} prompts do not divide into {self.minibatches} minibatches")
+
+
+SAMPLING = ("plain", "surrogate", "score")
+"""How an adaptation's derivative treats the sampling, see :func:`toybed.agents.maml.relative_chance`."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a policy adapts to one task, a prompt: plain gradient descent on its own responses.
+
+    Args:
+        objective: of these steps.
+        steps: how many; each samples anew.
+        group: responses for a step.
+        rate: step size.
+        tokens: of which kind tokens are learned from ("planning": a master adapts and its sub-policies do not), or
+            "all".
+    """
+
+    objective: Spec = Spec("rloo")
+    steps: int = 1
+    group: int = 16
+    rate: float = 0.5
+    tokens: str = "all"
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "steps", "rate")
+        _at_least(self, 1, "group")
+
+
+@dataclass(frozen=True)
+class Meta:
+    """Meta-learning: which gradient the parameters before adaptation get.
+
+    Args:
+        method: "maml"; "fomaml", which takes the inner steps as constants; or "reptile", which moves towards where
+            they led.
+        adaptation: the inner steps.
+        sampling: of "maml", one of :data:`SAMPLING`.
+        only_adapted: the outer loss, too, is of the tokens that the adaptation learns from only.
+    """
+
+    method: str = "maml"
+    adaptation: Adaptation = Adaptation()
+    sampling: str = "surrogate"
+    only_adapted: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("method", self.method, ("maml", "fomaml", "reptile")),
+            ("sampling", self.sampling, SAMPLING),
+        ):
+            if value not in allowed:
+                raise unknown(f"{name} of Meta", value, allowed)
 
 
 @dataclass(frozen=True)

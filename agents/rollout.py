@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,15 @@ from toybed.streams import Streams
 
 LogProbs = Callable[[Tensor, Tensor | None], Tensor]
 """``(observation [S, B, G, F], legal [S, B, G, V] or None) -> log-probabilities [S, B, G, V]``."""
+
+
+class Reads(Protocol):
+    """What reads whole responses: a policy, or one with parameters of another."""
+
+    def response_log_probs(
+        self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
+    ) -> Tensor:
+        """As :meth:`~toybed.agents.policies.Policy.response_log_probs`."""
 
 
 class Rollout(NamedTuple):
@@ -112,7 +121,7 @@ def rollout(
     )
 
 
-def response_log_probs(env: TokenEnv, policy: Policy, observation: Tensor, legal: Tensor | None) -> Tensor:
+def response_log_probs(env: TokenEnv, policy: Reads, observation: Tensor, legal: Tensor | None) -> Tensor:
     """Log-probabilities of all tokens at every position of sampled responses, with gradient.
 
     Where a world has no noise, the responses of a group begin in one state, which a policy need not evaluate G times.

@@ -27,30 +27,36 @@ def demonstrations(env: TokenEnv, table: Tensor, count: int, streams: Streams) -
 
 
 def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) -> Tensor:
-    """Fit the policies, in place, to demonstrations by maximum likelihood.
+    """Fit the policies, in place, to demonstrations by maximum likelihood, stage by stage.
 
     The minimiser is the demonstrations' own conditional distribution, habits and mistakes included: a base policy
-    with an entropy, and not the best one.
+    with an entropy, and not the best one. With ``right_only`` it is that of the right ones among them.
 
     A run that diverges ends with parameters that are not numbers.
 
     Returns:
-        The loss of each run at each step, nats per token, ``[steps, S]``.
+        The loss of each run at each step of the last stage, nats per token, ``[steps, S]``.
 
     Raises:
         ToybedError: the world's demonstrator has no such option.
     """
     options = inspect.signature(env.demonstrator).parameters
-    for name in config.demonstrator:
-        if name not in options:
-            raise unknown(f"option of {type(env).__name__}'s demonstrator", name, options)
+    for stage in config.stages:
+        for name in stage.demonstrator:
+            if name not in options:
+                raise unknown(f"option of {type(env).__name__}'s demonstrator", name, options)
+    return [_fit(env, policy, stage, streams) for stage in config.stages][-1]
+
+
+def _fit(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) -> Tensor:
+    """One stage: the loss of each run at each step, ``[steps, S]``."""
     table = env.demonstrator(**config.demonstrator)
     optimizer = StackedAdam(policy, config.learning_rate, max_grad_norm=1.0)
     losses = []
     for _ in range(config.steps):
         demo = demonstrations(env, table, config.demonstrations, streams)
         log_prob = choose(policy.response_log_probs(demo.observation, demo.legal), demo.token)
-        loss = -log_prob.mean((1, 2, 3))
+        loss = -(_mean_of_right(log_prob, demo.reward) if config.right_only else log_prob.mean((1, 2, 3)))
         optimizer.step(loss)
         losses.append(loss.detach())
     if bool(optimizer.diverged.any()):
@@ -59,3 +65,9 @@ def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Stream
             for parameter in policy.parameters():
                 parameter[optimizer.diverged] = torch.nan
     return torch.stack(losses) if losses else torch.zeros(0, policy.runs)
+
+
+def _mean_of_right(log_prob: Tensor, reward: Tensor) -> Tensor:
+    """Mean of ``log_prob [S, B, 1, T]`` over the tokens of responses with ``reward [S, B, 1]`` 1, 0 without one."""
+    right = (reward == 1).to(log_prob.dtype)
+    return (log_prob.mean(-1) * right).sum((1, 2)) / right.sum((1, 2)).clamp(min=1)

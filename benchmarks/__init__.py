@@ -12,4 +12,5 @@ from toybed.benchmarks import law_constants as law_constants
 from toybed.benchmarks import pass_at_k_crossing as pass_at_k_crossing
 from toybed.benchmarks import reversibility as reversibility
 from toybed.benchmarks import same_at_ratio_one as same_at_ratio_one
+from toybed.benchmarks import search_squeeze as search_squeeze
 from toybed.benchmarks import sizes as sizes

@@ -180,7 +180,7 @@ def _question_entry(name: str) -> dict[str, Any]:
         "claim": question.claim,
         "source": question.source,
         "rule": question.rule,
-        "changed after a result was seen": list(question.amendments),
+        "changed after a result was seen": list(question.amendments) or "nothing",
         "sizes": [f"{size}: {_size_text(question, size)}" for size in study.SIZES],
         "text": _text(inspect.getmodule(question.judge)),
     }

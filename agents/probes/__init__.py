@@ -18,6 +18,7 @@ Probe = Callable[[TokenEnv, Tensor, Tensor], dict[str, Tensor]]
 
 PROBES = {
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
+    "trajectories": "toybed.agents.probes.trajectories:trajectories",
 }
 """Where each probe's function is, by name."""
 

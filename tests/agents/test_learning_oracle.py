@@ -129,6 +129,59 @@ def test_fine_tuning_arrives_at_the_demonstrator():
     assert target.mean() - CHAIN.random_baseline() > 0.3
 
 
+def test_fine_tuning_on_right_ones_arrives_at_the_demonstrator_given_success():
+    """The target keeps the demonstrator's ratios among right answers and gives wrong ones nothing.
+
+    The ratios by the bound of the test above, ``rate sqrt(C V) / (4 sqrt(n))`` with C V = 4 * 2 right logits and the n
+    right demonstrations of a step: half of those expected is fewer than any step has but with a chance of exp(-n / 4).
+    A wrong answer's gradient is its probability p, which only falls, so Adam divides it by at most the first: its logit
+    sinks by at least ``rate p / p_0`` a step against the others, and ``p <= p_0 / (1 + rate * steps)``: a sixteenth.
+    """
+    env = make("answer_bandit", prompt_count=4, answers=6, correct=2, rank=2)
+    seeds, rate, count = [0, 1, 2], 0.05, 512
+    policy = make_policy("tabular", env, seeds)
+    config = Supervised(steps=300, demonstrations=count, learning_rate=rate, right_only=True)
+    losses = fine_tune(env, policy, config, Streams("demonstrations", seeds))
+    demo, right = env.demonstrator().double(), env.rewards() == 1
+    target = demo.masked_fill(~right, -math.inf).log_softmax(-1)
+    learned = policy.table(env).double()
+    divergence = torch.where(right, target.exp() * (target - learned), 0.0).sum(-1).mean(-1)
+    success = float((demo.exp() * right).sum(-1).mean())
+    bound = rate * math.sqrt(4 * 2) / (4 * math.sqrt(count * success / 2))
+    wrong = 4 / 6 / (1 + rate * config.steps)
+    assert (divergence < 4 * bound - math.log(1 - wrong)).all()
+    assert ((learned.exp() * ~right).sum(-1) < wrong).all()
+    # What all demonstrations teach is far from there: the test can tell.
+    assert float(torch.where(right, target.exp() * (target - demo), 0.0).sum(-1).mean()) > 0.5
+    assert losses.shape == (300, 3)
+
+
+def test_without_a_right_demonstration_nothing_is_learned():
+    """A style that never succeeds: no step has a right response, and no loss is divided by their number."""
+    env = make(
+        "tool_search", clusters=2, tools=4, hops=2, questions=40, dominant=0.0, weak=0.0, specialist=0.0, other=0.0
+    )
+    policy = make_policy("tabular", env, [0, 1])
+    losses = fine_tune(env, policy, Supervised(steps=3, right_only=True), Streams("demonstrations", [0, 1]))
+    assert (losses == 0).all()
+    assert (flat_parameters(policy) == 0).all()
+
+
+def test_stages_of_fine_tuning_follow_each_other():
+    """Two stages are two calls on the same streams, bit for bit; the losses are those of the last."""
+    first = Supervised(steps=3, demonstrations=16, learning_rate=0.1, demonstrator={"noise": 0.9})
+    second = Supervised(steps=5, demonstrations=8, learning_rate=0.05, right_only=True)
+    whole, parts = (make_policy("tabular", CHAIN, [3, 4]) for _ in range(2))
+    losses = fine_tune(CHAIN, whole, replace(second, before=first), Streams("demonstrations", [3, 4]))
+    streams = Streams("demonstrations", [3, 4])
+    fine_tune(CHAIN, parts, first, streams)
+    assert torch.equal(losses, fine_tune(CHAIN, parts, second, streams))
+    assert torch.equal(flat_parameters(whole), flat_parameters(parts))
+    wrong = replace(second, before=replace(first, demonstrator={"noize": 0.9}))
+    with pytest.raises(ToybedError, match="unknown option of ChainReach's demonstrator 'noize': did you mean 'noise'"):
+        fine_tune(CHAIN, whole, wrong, streams)
+
+
 def test_no_fine_tuning_changes_nothing():
     policy = make_policy("mlp", CHAIN, [3, 4], width=8)
     before = flat_parameters(policy)

@@ -20,7 +20,7 @@ from torch import Tensor
 from toybed.errors import ToybedError
 from toybed.measures.covariance import covariance, token_covariance
 from toybed.measures.divergence import SAMPLED_KL, kl_divergence
-from toybed.measures.diversity import coverage, distinct_at_k, pass_at_k, pass_at_k_exact
+from toybed.measures.diversity import coverage, distinct_at_k, distinct_exact, pass_at_k, pass_at_k_exact
 from toybed.measures.entropy import sampled_entropy, token_entropy
 from toybed.measures.moments import masked_mean
 
@@ -225,6 +225,9 @@ def test_coverage_is_a_sum_over_solutions(seed: int, k: int) -> None:
         right = [y for y in range(6) if solution[prompt, y]]
         expected[s, prompt] = sum(1 - (1 - p[y]) ** k for y in right) / len(right)
     np.testing.assert_allclose(got.numpy(), expected, **CLOSE)
+    everything = sum(distinct_exact(log_probs, torch.tensor(kind), k) for kind in (solution, ~solution))
+    all_found = -np.expm1(k * np.log1p(-log_probs.exp().numpy())).sum(-1)
+    np.testing.assert_allclose(everything.numpy(), all_found, **CLOSE)
 
 
 @pytest.mark.parametrize("p", [1e-300, 1e-18, 1e-12, 1e-6, 0.25, 0.999])

@@ -57,6 +57,25 @@ def distinct_at_k(counts: Tensor, k: int) -> Tensor:
     return (1 - _none_of(counts[..., :-1].double(), total, k)).sum(-1)
 
 
+def distinct_exact(log_probs: Tensor, chosen: Tensor, k: int) -> Tensor:
+    """Expected number of distinct responses of one kind among k samples, exactly.
+
+    ``sum_{y chosen} [1 - (1 - pi(y))^k]``
+
+    Args:
+        log_probs: log-probability of every response, ``[..., P, N]``.
+        chosen: which responses count (the right ones, the wrong ones), bool ``[P, N]``.
+        k: number of samples.
+
+    Returns:
+        ``[..., P]``.
+    """
+    prompt, response = chosen.nonzero(as_tuple=True)
+    found = pass_at_k_exact(log_probs[..., prompt, response].exp(), k)
+    total = torch.zeros(log_probs.shape[:-1], dtype=found.dtype, device=found.device)
+    return total.index_add(-1, prompt, found)
+
+
 def coverage(log_probs: Tensor, solution: Tensor, k: int) -> Tensor:
     """Expected share of the distinct solutions found in k samples, exactly.
 
@@ -70,10 +89,7 @@ def coverage(log_probs: Tensor, solution: Tensor, k: int) -> Tensor:
     Returns:
         ``[..., P]``.
     """
-    prompt, response = solution.nonzero(as_tuple=True)
-    found = pass_at_k_exact(log_probs[..., prompt, response].exp(), k)
-    total = torch.zeros(log_probs.shape[:-1], dtype=found.dtype, device=found.device)
-    return total.index_add(-1, prompt, found) / solution.sum(-1)
+    return distinct_exact(log_probs, solution, k) / solution.sum(-1)
 
 
 def _none_of(hits: Tensor, samples: int, k: int) -> Tensor:
