@@ -69,6 +69,9 @@ class Learning:
         learning_rate: of Adam.
         max_grad_norm: clip of each run's gradient norm.
         measure_every: updates between two exact measurements; the start and the end are always measured.
+        schedule: kinds of tokens with a number of updates each, over and over: (("planning", 6), ("execution", 3))
+            trains a master for six updates and then its sub-policies for three. Empty: all tokens, always. Tokens that
+            are not trained now are to the objective as if they were not there.
     """
 
     updates: int = 150
@@ -79,9 +82,12 @@ class Learning:
     learning_rate: float = 1e-3
     max_grad_norm: float = 1.0
     measure_every: int = 5
+    schedule: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "updates")
+        if any(count < 1 for _, count in self.schedule):
+            raise ToybedError(f"Learning: schedule is {self.schedule}; allowed: at least 1 update of each kind")
         if not (self.learning_rate > 0 and self.max_grad_norm > 0):
             raise ToybedError(
                 f"Learning: learning_rate is {self.learning_rate} and max_grad_norm {self.max_grad_norm}; "

@@ -182,6 +182,7 @@ class MLPPolicy(Policy):
 POLICIES = {
     "tabular": "toybed.agents.policies:TabularPolicy",
     "mlp": "toybed.agents.policies:MLPPolicy",
+    "hierarchical": "toybed.agents.hierarchy:HierarchicalPolicy",
     "gru": "toybed.agents.sequences:GRUPolicy",
     "transformer": "toybed.agents.sequences:TransformerPolicy",
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import cycle
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,7 @@ from toybed.agents.optimization import CRITIC_LOST, StackedAdam
 from toybed.agents.policies import Policy, choose
 from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
 from toybed.envs.core import TokenEnv
+from toybed.errors import ToybedError
 from toybed.measures.covariance import covariance
 from toybed.measures.divergence import kl_divergence
 from toybed.measures.entropy import token_entropy
@@ -51,11 +55,16 @@ class PolicyGradient:
         self._reference = reference
         rate = torch.as_tensor(config.learning_rate) if learning_rate is None else learning_rate
         self._companions = Companions(env, objective, config, seeds, reference, learning_rate=rate)
-        self._optimizer = StackedAdam(policy, rate, config.max_grad_norm, self._companions.parameters)
+        # One for each kind of the schedule: moments of one kind's steps would go on moving what they no longer train.
+        kinds: list[str | None] = [kind for kind, _ in config.schedule] or [None]
+        self._optimizers = {
+            kind: StackedAdam(policy, rate, config.max_grad_norm, self._companions.parameters) for kind in kinds
+        }
         later = f"/{stage}" if stage else ""
         self._sampling = Streams(f"rollout{later}", seeds, env.device)
         self._drawing = Streams(f"objective{later}", seeds, env.device)
         self._pool = env.prompts("train")
+        self._kinds = scheduled_kinds(env, config)
         controller = objective.controller
         # Tensors [S] by name.
         self.controller_state = None if controller is None else controller.begin(policy.runs, env.device)
@@ -63,13 +72,13 @@ class PolicyGradient:
     @property
     def diverged(self) -> Tensor:
         """Runs that met a loss or gradient that is not finite, bool ``[S]``."""
-        return self._optimizer.diverged | self._companions.diverged
+        return torch.stack([each.diverged for each in self._optimizers.values()]).any(0) | self._companions.diverged
 
     @property
     def cause(self) -> Tensor:
         """Why, as an index into :data:`~toybed.agents.optimization.CAUSES`, ``[S]``."""
-        critic = self._companions.diverged & ~self._optimizer.diverged
-        return torch.where(critic, CRITIC_LOST, self._optimizer.cause)
+        cause = torch.stack([each.cause for each in self._optimizers.values()]).amax(0)
+        return torch.where(self._companions.diverged & (cause == 0), CRITIC_LOST, cause)
 
     def update(self, *, measure: bool = True) -> dict[str, Tensor]:
         """One rollout batch and its optimiser steps.
@@ -87,6 +96,7 @@ class PolicyGradient:
             ``kl`` to the reference (full-vocabulary, mean over the batch's tokens, of the policy that sampled them),
             and ``controlled_x`` for each parameter x that a controller set for these steps.
         """
+        kind = next(self._kinds)
         sample, zero_groups, rounds = self._sample()
         measured = {
             "reward": sample.reward.mean((1, 2)),
@@ -96,12 +106,12 @@ class PolicyGradient:
         if measure and self._reference is not None:
             measured["kl"] = self._kl(sample, self._reference)
         controlled = self._control(measured)
-        batch = self._batch(sample)
+        batch = self._batch(sample, kind)
         advantage = self.objective.advantages(batch, generator=self._drawing, check=False)
         advantage = advantage.expand_as(sample.log_prob)
         size = self.config.prompts // self.config.minibatches
         steps = [
-            self._step(sample, batch, advantage, slice(start, start + size), measure)
+            self._step(self._optimizers[kind], sample, batch, advantage, slice(start, start + size), measure)
             for _ in range(self.config.epochs)
             for start in range(0, self.config.prompts, size)
         ]
@@ -113,7 +123,9 @@ class PolicyGradient:
             measured |= {f"controlled_{name}": value.flatten() for name, value in controlled.items()}
         return measured
 
-    def _step(self, sample: Rollout, batch: Batch, advantage: Tensor, part: slice, measure: bool) -> dict[str, Tensor]:
+    def _step(
+        self, optimizer: StackedAdam, sample: Rollout, batch: Batch, advantage: Tensor, part: slice, measure: bool
+    ) -> dict[str, Tensor]:
         """One optimiser step on the prompts of ``part``, and what it did, each ``[S]``."""
         legal = None if sample.legal is None else sample.legal[:, part]
         log_probs = response_log_probs(self.env, self.policy, sample.observation[:, part], legal)
@@ -127,7 +139,7 @@ class PolicyGradient:
             generator=self._drawing,
             advantage=advantage[:, part],
         )
-        norm = self._optimizer.step(loss.value)
+        norm = optimizer.step(loss.value)
         self._companions.step(minibatch, sample.observation[:, part])
         if not measure:
             return {"grad_norm": norm}
@@ -150,10 +162,11 @@ class PolicyGradient:
         self.objective = self.objective.with_parameters(**values)
         return values
 
-    def _batch(self, sample: Rollout) -> Batch:
+    def _batch(self, sample: Rollout, kind: str | None = None) -> Batch:
+        trained = torch.tensor([kind is None or kind == each for each in self.env.kinds], device=self.env.device)
         batch = Batch(
             log_prob_old=sample.log_prob,
-            mask=torch.ones_like(sample.log_prob, dtype=torch.bool),
+            mask=trained.expand_as(sample.log_prob),
             reward=self._companions.reward(sample),
             entropy_old=sample.entropy,
         )
@@ -185,6 +198,20 @@ class PolicyGradient:
     def _rollout(self, runs: list[bool] | None) -> Rollout:
         prompt = draw_prompts(self._pool, self.config.prompts, self._sampling, runs)
         return rollout(self.env, self.policy, prompt, self.config.group, self._sampling, runs)
+
+
+def scheduled_kinds(env: TokenEnv, config: Learning) -> Iterator[str | None]:
+    """For each update the kind of tokens that is trained in it; None for all.
+
+    Raises:
+        ToybedError: the world has no tokens of a kind of the schedule.
+    """
+    for kind, _ in config.schedule:
+        if kind not in env.kinds:
+            allowed = ", ".join(sorted(set(env.kinds)))
+            raise ToybedError(f"Learning: schedule names {kind!r}; allowed in {type(env).__name__}: {allowed}")
+    kinds: list[str | None] = [kind for kind, count in config.schedule for _ in range(count)] or [None]
+    return cycle(kinds)
 
 
 def _fill(old: Rollout, kept: Tensor, fresh: Rollout, useful: Tensor) -> tuple[Rollout, Tensor]:

@@ -79,6 +79,13 @@ class TokenEnv(ABC):
         """The kind of token at each of the T positions ("execution", "planning", ...)."""
         return ("execution",) * self.horizon
 
+    def plans_at(self, observation: Tensor) -> Tensor:
+        """Whether the token that is chosen at ``observation [..., F]`` is a planning token, bool ``[...]``.
+
+        A hierarchical policy has a network of its own for these.
+        """
+        raise ToybedError(f"{type(self).__name__} does not show which tokens are planning tokens")
+
     @property
     def noise(self) -> int:
         """How many uniform numbers an episode draws at its start; 0 for a deterministic world."""

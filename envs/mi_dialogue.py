@@ -202,6 +202,11 @@ class MIDialogue(TokenEnv):
         block = {"act": (), "option": ("planning",), "both": ("planning", *("execution",) * self.hold)}[self.level]
         return block * self.blocks if block else ("execution",) * self.turns
 
+    def plans_at(self, observation: Tensor) -> Tensor:
+        if self.level == "both":
+            return observation[..., 0] == 0
+        return torch.full(observation.shape[:-1], self.level == "option", device=observation.device)
+
     @property
     def noise(self) -> int:
         return self.turns * (2 if self.level == "option" else 1)

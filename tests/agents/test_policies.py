@@ -451,7 +451,7 @@ def test_learning_rates_may_differ_within_a_stack_of_the_learner():
     def final(seeds, rate):
         policy = make_policy("mlp", ENV, seeds, **POLICIES["mlp"])
         learner = PolicyGradient(ENV, policy, catalogue.get("grpo"), LEARNING, list(seeds))
-        learner._optimizer = StackedAdam(policy, rate, LEARNING.max_grad_norm)
+        learner._optimizers = {None: StackedAdam(policy, rate, LEARNING.max_grad_norm)}
         for _ in range(3):
             learner.update()
         return flat_parameters(policy)
