@@ -236,6 +236,10 @@ class TokenEnv(ABC):
         """What else is exactly known of a policy ``[..., C, V]`` in this world: ``[...]`` by name; here nothing."""
         return {}
 
+    def option_shares(self, log_probs: Tensor) -> Tensor | None:
+        """How often a policy ``[..., C, V]`` takes each option, by prompt, ``[..., P, O]``; None without options."""
+        return None
+
     def on(self, device: str) -> Self:
         """The same world with its tables on another device."""
         return replace(self, device=device)

@@ -466,6 +466,10 @@ class MIDialogue(TokenEnv):
         """
         return truth.measures(self, log_probs)
 
+    def option_shares(self, log_probs: Tensor) -> Tensor | None:
+        """Of all choices of an option the share of each, by type, ``[..., K, 4]``; None at ``level="act"``."""
+        return None if self.level == "act" else truth.option_shares(self, log_probs)
+
     def best_for_all(self, split: str = "all") -> best_of.Best:
         """The best policy that ascent finds among those that see counters and turn but not the type: a lower bound."""
         return best_of.best_for_all(self, self.level, split)

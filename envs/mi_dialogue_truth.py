@@ -211,6 +211,13 @@ def measures(env: MIDialogue, log_probs: Tensor) -> dict[str, Tensor]:
     return result | _of_options(env, done.choices[..., train, :, :, :], favourite[..., train, :, :, :])
 
 
+def option_shares(env: MIDialogue, log_probs: Tensor) -> Tensor:
+    """Of all choices of an option the share of each, by type: ``[..., K, 4]``."""
+    choices = walk(env, log_probs).choices
+    assert choices is not None, "there are options"
+    return choices.sum((-3, -2)) / env.blocks
+
+
 def favourites(env: MIDialogue, log_probs: Tensor) -> Tensor:
     """The policy whose master always takes its most probable option; sub-policies stay as they are."""
     options = len(people.PHASES)
