@@ -141,8 +141,8 @@ class MIDialogue(TokenEnv):
                 raise ToybedError(f"mi_dialogue: {name} is {getattr(self, name)}; allowed: {low} to {high}")
         if self.level != "act" and self.turns % self.hold:
             raise ToybedError(f"mi_dialogue: hold is {self.hold}; allowed: divisors of {self.turns}, the turns")
-        if self.resist < 0:
-            raise ToybedError(f"mi_dialogue: resist is {self.resist}; allowed: at least 0")
+        if not 0 <= self.resist <= 100:
+            raise ToybedError(f"mi_dialogue: resist is {self.resist}; allowed: 0 to 100")
         self._check_tables()
 
     def _check_tables(self) -> None:
