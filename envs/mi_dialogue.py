@@ -341,6 +341,11 @@ class MIDialogue(TokenEnv):
         return (rows / rows.sum(1, keepdim=True)).to(self.device)
 
     @cached_property
+    def effects(self) -> truth.Effects:
+        """What a turn does for each choice of this level: options at ``level="option"``, else acts."""
+        return truth.effects(self, self.level)
+
+    @cached_property
     def _answers_below(self) -> Tensor:
         return self.tables.answers.cumsum(-1)
 
