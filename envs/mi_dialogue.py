@@ -141,8 +141,8 @@ class MIDialogue(TokenEnv):
                 raise ToybedError(f"mi_dialogue: {name} is {getattr(self, name)}; allowed: {low} to {high}")
         if self.level != "act" and self.turns % self.hold:
             raise ToybedError(f"mi_dialogue: hold is {self.hold}; allowed: divisors of {self.turns}, the turns")
-        if self.resist < 0:
-            raise ToybedError(f"mi_dialogue: resist is {self.resist}; allowed: at least 0")
+        if not 0 <= self.resist <= 100:
+            raise ToybedError(f"mi_dialogue: resist is {self.resist}; allowed: 0 to 100")
         self._check_tables()
 
     def _check_tables(self) -> None:
@@ -344,6 +344,11 @@ class MIDialogue(TokenEnv):
         """The chances of each option's acts, float64 ``[4, 13]``: ``subs``, or uniform over the phase's acts."""
         rows = people.repertoire().double() if self.subs is None else torch.tensor(self.subs, dtype=torch.float64)
         return (rows / rows.sum(1, keepdim=True)).to(self.device)
+
+    @cached_property
+    def effects(self) -> truth.Effects:
+        """What a turn does for each choice of this level: options at ``level="option"``, else acts."""
+        return truth.effects(self, self.level)
 
     @cached_property
     def _answers_below(self) -> Tensor:

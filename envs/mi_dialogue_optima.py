@@ -79,7 +79,7 @@ class _Held:
     def __init__(self, env: MIDialogue, level: str) -> None:
         self._hold, chances = truth.held(env, level)
         self._env, self._ways = env, len(chances)
-        turn_of = truth.effects(env, chances)
+        turn_of = truth.effects(env, level)
         self._moves, self._paid = turn_of.moves, turn_of.paid.sum(-1)
         self._above = env.tables.following[:, [group[0] for group in truth.MOVES]].T  # [4, 175]
         self.count = env.turns // self._hold
@@ -123,7 +123,7 @@ def best_master(env: MIDialogue, log_probs: Tensor) -> Tensor:
     pi = acts.exp()
     begin, later = pi[..., 0, 0, :], pi[..., 1:, 1:, :].flatten(-3, -2)  # [..., 1, O, 13], [..., 1, O, 9 * 13, 13]
     answers = env.tables.answers[:, :, env.tables.situation].to(pi.dtype).transpose(-1, -2)  # [K, 2, 175, 9, 13]
-    reward = truth.effects(env, torch.eye(truth.ACTS, dtype=torch.float64, device=env.device), pi.dtype).paid.sum(-1)
+    reward = env.effects.paid.sum(-1).to(pi.dtype)
     after = (env.tables.following * truth.ANSWERS + torch.arange(truth.ANSWERS, device=env.device)).flatten()
     size = (*pi.shape[:-5], env.n_prompts, len(people.PHASES), people.N_COUNTERS)
     value = pi.new_zeros(*size, truth.ANSWERS, truth.ACTS)

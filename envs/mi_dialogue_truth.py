@@ -37,12 +37,13 @@ class Effects(NamedTuple):
     paid: Tensor
 
 
-def effects(env: MIDialogue, chances: Tensor, dtype: torch.dtype = torch.float64) -> Effects:
-    """Of ``n`` ways to draw an act, ``chances [n, 13]``."""
+def effects(env: MIDialogue, level: str) -> Effects:
+    """Of the choices of a level: each option's, or each act's."""
+    chances = held(env, level)[1]
     answers = torch.einsum("na,khpau->khpnu", chances, env.tables.answers)[:, :, env.tables.situation]
     moves = torch.stack([answers[..., list(group)].sum(-1) for group in MOVES], -2)
     paid = torch.einsum("khcnu,cud->khcnd", answers, env.tables.points.double() / 100)
-    return Effects(moves.to(dtype), paid.to(dtype))
+    return Effects(moves, paid)
 
 
 def half(env: MIDialogue, turn: int) -> int:
@@ -54,10 +55,9 @@ def arrive(leaving: Tensor) -> Tensor:
     """Mass at the counters after a turn, ``[..., 175, n]``, from mass by its move, ``[..., 175, 4, n]``."""
     stay, *rises = leaving.unflatten(-3, people.SIZES).unbind(-2)
     for axis, mass in zip((-4, -3, -2), rises, strict=True):
-        size = mass.shape[axis]
-        kept, full = mass.narrow(axis, 0, size - 1), mass.narrow(axis, size - 1, 1)
-        stay = stay + torch.cat([torch.zeros_like(full), kept], axis)
-        stay = stay + torch.cat([torch.zeros_like(kept), full], axis)  # at its end a counter stays
+        below = mass.narrow(axis, 0, mass.shape[axis] - 2)
+        top = mass.narrow(axis, mass.shape[axis] - 2, 2).sum(axis, keepdim=True)  # at its end a counter stays
+        stay = stay + torch.cat([torch.zeros_like(top), below, top], axis)
     return stay.flatten(-4, -2)
 
 
@@ -79,7 +79,21 @@ class Walk(NamedTuple):
 
 
 def walk(env: MIDialogue, log_probs: Tensor) -> Walk:
-    """Follow a table policy through all that may happen."""
+    """Follow table policies ``[..., C, V]`` through all that may happen.
+
+    One after the other: sums over a stack would round otherwise than those over one run, and be no faster.
+    """
+    lead = log_probs.shape[:-2]
+    done = [_walk(env, table) for table in log_probs.flatten(0, -3)] if lead else [_walk(env, log_probs)]
+    paid, entropy, choices = zip(*done, strict=True)
+
+    def stacked(parts: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack(parts).view(*lead, *parts[0].shape)
+
+    return Walk(stacked(paid), stacked(entropy), None if choices[0] is None else stacked(choices))
+
+
+def _walk(env: MIDialogue, log_probs: Tensor) -> Walk:
     if env.level == "both":
         return _walk_by_last_acts(env, *split_table(env, log_probs), env.hold)
     if env.level == "option" or env.see_counters:
@@ -113,8 +127,7 @@ def held(env: MIDialogue, level: str) -> tuple[int, Tensor]:
 
 def _walk_by_counters(env: MIDialogue, log_pi: Tensor) -> Walk:
     """Choices from the counters and the number of choices so far, ``log_pi [..., 1 or K, n, 175, V]``."""
-    hold, chances = held(env, env.level)
-    turn_of = effects(env, chances, log_pi.dtype)
+    hold, turn_of = held(env, env.level)[0], Effects(*(part.to(log_pi.dtype) for part in env.effects))
     pi, entropy_here = log_pi.exp(), token_entropy(log_pi)
     here = log_pi.new_zeros(*log_pi.shape[:-4], env.n_prompts, people.N_COUNTERS)
     here[..., 0] = 1
@@ -160,7 +173,7 @@ def _walk_by_last_acts(env: MIDialogue, master: Tensor, acts: Tensor, hold: int)
         spoken[when] = spoken[when] + now
         if (turn + 1) % hold == 0:
             mass = now[..., None, :, :].expand_as(mass)
-    reward = effects(env, torch.eye(ACTS, dtype=torch.float64, device=env.device), acts.dtype).paid
+    reward = env.effects.paid.to(acts.dtype)
     paid = [torch.einsum("...kca,kcad->...kd", now, reward[:, when]) for when, now in enumerate(spoken) if now.ndim]
     return Walk(sum(paid[1:], paid[0]), entropy, torch.stack(choices, -3))
 

@@ -115,7 +115,7 @@ def answer_chances(resist: float) -> Tensor:
     first = repertoire().long().argmax(0)
     premature = first > torch.arange(len(PHASES))[:, None]  # [4, 13]
     weight = base.expand(2, len(PHASES), -1, -1).clone()
-    weight[..., SUSTAIN] += PREMATURE * resist * premature
+    weight[..., SUSTAIN] += PREMATURE * resist * premature.double()
     for answer, factor in EAGER:
         weight[1, ..., answer] *= factor
     for answer in (CHANGE, UNDERSTANDING, INFORMATION):

@@ -133,7 +133,7 @@ def test_an_objective_for_vectors_is_recognised_on_vectors():
     }
 
 
-@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach", "tool_search"])
+@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach", "tool_search", "mi_dialogue"])
 def test_worlds_keep_their_contract(name):
     check_token_env(make(name))
 
@@ -141,6 +141,12 @@ def test_worlds_keep_their_contract(name):
 def test_worlds_with_illegal_tokens_and_sets_keep_their_contract():
     check_token_env(make("tool_search", questions=100, retry=True))
     check_token_env(make("tool_search", questions=100, guess=True, set_size=2))
+    check_token_env(make("mi_dialogue", level="both", see_type=True))
+
+
+@pytest.mark.parametrize("see_counters", [False, True])
+def test_a_dialogue_of_acts_keeps_its_contract(see_counters):
+    check_token_env(make("mi_dialogue", level="act", see_counters=see_counters))
 
 
 def test_a_world_that_lies_is_caught():

@@ -44,8 +44,16 @@ VARIANTS = [
     ("tool_search", {"clusters": 3, "hops": 2, "questions": 24, "guess": True, "set_size": 2, "shift": "cue"}),
     ("tool_search", {"clusters": 2, "tools": 4, "hops": 2, "questions": 24, "retry": True, "calls": 6}),
     ("tool_search", {"clusters": 2, "tools": 4, "hops": 1, "questions": 24, "retry": True, "calls": 3, "guess": True}),
+    ("mi_dialogue", {}),
+    ("mi_dialogue", {"hold": 2, "turns": 6, "n_types": 1, "held_out": 0, "see_type": True, "gated": False}),
+    ("mi_dialogue", {"level": "act", "turns": 6, "n_types": 2, "held_out": 1, "reward_source": "text"}),
+    ("mi_dialogue", {"level": "act", "turns": 5, "n_types": 1, "see_type": True, "see_counters": True, "held_out": 0}),
+    ("mi_dialogue", {"level": "both", "turns": 6, "hold": 3, "n_types": 2, "held_out": 1, "see_type": True}),
+    ("mi_dialogue", {"level": "both", "turns": 4, "hold": 1}),
 ]
-NOISELESS = [(name, knobs) for name, knobs in VARIANTS if "true_positive" not in knobs]
+NOISELESS, NOISY = (
+    [(name, knobs) for name, knobs in VARIANTS if (make(name, **knobs).noise > 0) == noisy] for noisy in (False, True)
+)
 
 every_world = pytest.mark.parametrize("name", WORLDS)
 every_variant = pytest.mark.parametrize(("name", "knobs"), VARIANTS)
@@ -152,7 +160,8 @@ def test_next_step_mode_starts_the_next_episode_on_the_step_after_the_last(name,
     if horizon > 1:  # the last entry of the observation counts the operations, or is the last token but one
         unwritten = 0 if core.history is None else core.vocabulary
         assert all((start[:, -1] == unwritten).all() for start in starts)
-    assert any((start != first).any() for start in starts[1:]), "a new episode draws a new prompt"
+    if len(core.observe(core.reset(core.prompts())).unique(dim=0)) > 1:
+        assert any((start != first).any() for start in starts[1:]), "a new episode draws a new prompt"
 
 
 def test_next_step_mode_serves_episodes_at_different_times():
@@ -238,6 +247,26 @@ def test_single_vector_and_core_agree(name, knobs):
                 assert terminated == (t == core.horizon - 1) and not truncated
     if core.horizon == 1:  # 24 answers of which 3/16 or more are right: some are paid, or nothing was compared
         assert paid > 0
+
+
+@pytest.mark.parametrize(("name", "knobs"), NOISY)
+def test_single_vector_and_core_agree_on_the_same_noise(name, knobs):
+    core = make(name, **knobs)
+    single = gymnasium.make(gym_id(name), **knobs)
+    vector = gymnasium.make_vec(gym_id(name), num_envs=1, autoreset_mode=AutoresetMode.DISABLED, **knobs)
+    for seed, tokens in enumerate(some_tokens(core, 12)):
+        # What the adapters draw: a prompt, then the episode's noise.
+        random, _ = gymnasium.utils.seeding.np_random(seed)
+        prompt = torch.from_numpy(random.integers(len(core.prompts()), size=1))
+        state = core.reset(prompt, torch.from_numpy(random.random((1, core.noise), dtype=np.float32)))
+        (one, _), (many, _) = single.reset(seed=seed), vector.reset(seed=seed)
+        for token in tokens:
+            np.testing.assert_array_equal(core.observe(state).numpy(), many)
+            np.testing.assert_array_equal(one, many[0])
+            before, token = core.reward(state), made_legal(core.legal(state), token[None])
+            state = core.step(state, torch.as_tensor(token))
+            (one, paid, *_), (many, paid_many, *_) = single.step(np.asarray(token)[0]), vector.step(np.asarray(token))
+            assert paid == paid_many[0] == float((core.reward(state) - before)[0])
 
 
 @every_variant
@@ -450,12 +479,15 @@ def test_splits_partition_the_prompts(name, knobs):
     env = make(name, **knobs)
     train, test, every = (env.prompts(split) for split in ("train", "test", "all"))
     assert torch.equal(every, torch.arange(env.n_prompts))
-    if name == "answer_bandit":  # a table has nothing to generalise over: both splits are all prompts
+    # A table of the bandit has nothing to generalise over; types of users are held out or not.
+    if name == "answer_bandit" or (name == "mi_dialogue" and env.held_out == 0):
         assert torch.equal(train, every) and torch.equal(test, every)
     else:
         assert torch.equal(torch.cat([train, test]).sort().values, every)
-        # round() moves the cut by half a prompt at most
-        assert abs(len(train) - env.train_share * env.n_prompts) <= 0.5
+        if name == "mi_dialogue":
+            assert len(test) == env.held_out
+        else:  # round() moves the cut by half a prompt at most
+            assert abs(len(train) - env.train_share * env.n_prompts) <= 0.5
         assert torch.equal(train, train.sort().values)
     with pytest.raises(ToybedError, match="unknown split 'trian': did you mean 'train'"):
         env.prompts("trian")
@@ -469,7 +501,8 @@ def test_reset_draws_from_the_split(name, knobs, split):
     observation, _ = vector.reset(seed=0, options={"split": split})
     starts = env.observe(env.reset(env.prompts(split))).numpy()
     assert {tuple(row) for row in observation.tolist()} <= {tuple(row) for row in starts.tolist()}
-    assert len({tuple(row) for row in observation.tolist()}) > 1
+    # Where a prompt is hidden at first, all starts look alike.
+    assert len({tuple(row) for row in observation.tolist()}) > 1 or len({tuple(row) for row in starts.tolist()}) == 1
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.95, 0.99])
@@ -545,6 +578,8 @@ def test_an_unknown_knob_names_the_nearest(name):
         ("tool_search", {"by_heart": -0.1}, "by_heart", "0 to 1"),
         ("tool_search", {"train_share": 1.0}, "train_share", "below 1"),
         ("tool_search", {"shift": "tool"}, "shift", "'none', 'index', 'cue'"),
+        ("mi_dialogue", {"turns": 0}, "turns", "1 to 60"),
+        ("mi_dialogue", {"resist": float("nan")}, "resist", "0 to 100"),
     ],
 )
 def test_a_knob_out_of_range_names_the_knob_and_what_is_allowed(name, knobs, knob, allowed):
