@@ -44,13 +44,18 @@ def last(records: Mapping[str, Records], arm: str, measure: str, common: float =
         measure: "best@48", "right@48", "spread" or "correlation", on held-out questions; or one of the searches'.
         common: for which the best answers are valued.
     """
-    fast = "_fast" if arm.endswith("_fast") else ""
-    found = records[STARTS.get(arm, at(arm.removesuffix("_fast"), common) + fast)]
+    found = records[_recorded(arm, common)]
     if measure.startswith(("best@", "correlation")):
         measure = f"{measure}_common_{common:g}_test"
     elif measure.startswith(("right@", "spread")):
         measure = f"{measure}_test"
     return np.where(found.sound, found[measure][:, 0 if arm in STARTS else -1], np.nan)
+
+
+def _recorded(arm: str, common: float) -> str:
+    """Whose records hold an arm in the world of that ``common``."""
+    name = arm.removesuffix("_fast")
+    return STARTS[arm] if arm in STARTS else at(name, common) + arm.removeprefix(name)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ class Contrast:
     common: float = 0.0
     since: str | None = None
     told: tuple[str, ...] = ()
+
+    def made(self, records: Mapping[str, Records]) -> bool:
+        """Whether both arms were run: at the quick size not all are."""
+        return all(_recorded(arm, self.common) in records for arm in (self.first, self.second))
 
     def difference(self, records: Mapping[str, Records], measure: str) -> Array:
         """First less second on a measure, ``[n]``."""

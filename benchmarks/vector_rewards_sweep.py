@@ -5,9 +5,9 @@ from __future__ import annotations
 from toybed.agents.config import Learning, Setting, Spec, Supervised
 
 ANSWERS, SET = 24, 3  # of every policy to a prompt, and of one response that is a set
-COMMONS = {"quick": (-2.0, 0.0, 0.9), "standard": (-2.0, -1.0, 0.0, 0.5, 0.9, 1.0)}
-CONFLICT, NEARLY = -2.0, 0.9  # of these the most conflicting, and nearly one and the same
-UPDATES = {"quick": 120, "standard": 300, "full": 600}
+COMMONS = {"quick": (-2.0, 0.0, 0.9), "standard": (-4.0, -2.0, -1.0, 0.0, 0.5, 0.9, 1.0)}
+CONFLICT, MOST, NEARLY = -2.0, -4.0, 0.9  # in conflict, as much as can be, and nearly one and the same
+UPDATES = {"quick": 80, "standard": 300, "full": 600}
 RATE, FASTER = 0.05, 0.15
 
 OBJECTIVES = {
@@ -38,7 +38,8 @@ def arms(size: str) -> dict[str, Setting]:
     for arm, objective in OBJECTIVES.items():
         for common in COMMONS.get(size, COMMONS["standard"]) if arm in SWEPT else (0.0,):
             found[at(arm, common)] = _setting(size, objective, SET if arm in SETS else 1, common)
-    return found | {f"{arm}_fast": found[arm].with_learning(learning_rate=FASTER) for arm in FAST}
+    fast = {} if size == "quick" else {f"{arm}_fast": found[arm].with_learning(learning_rate=FASTER) for arm in FAST}
+    return found | fast
 
 
 def _setting(size: str, objective: Spec, answers: int, common: float) -> Setting:

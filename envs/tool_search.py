@@ -363,12 +363,12 @@ class ToolSearch(TokenEnv):
             result[f"reward_fresh_{split}"] = (success * share).sum(-1)
         return result
 
-    def outcomes(self, log_probs: Tensor) -> Tensor:
+    def outcomes(self, log_probs: Tensor, prompt: Tensor | None = None) -> Tensor:
         """Chance of every outcome of each answer, ``[..., M, P, 2^D]``: bit d of the last index is component d.
 
-        As found, that is; :meth:`outcome_rewards` has the reward vector of each.
+        To all questions, or to those of ``prompt [P]``. Components as found; :meth:`outcome_rewards` has their vectors.
         """
-        return truth.outcomes(self, log_probs)
+        return truth.outcomes(self, log_probs, prompt)
 
     def outcome_rewards(self) -> Tensor:
         """The reward vector of every outcome, under the world's ``common``, float64 ``[2^D, D]``."""

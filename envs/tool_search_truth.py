@@ -232,12 +232,13 @@ def outcome_rewards(env: ToolSearch) -> Tensor:
     return mixed(((outcome[:, None] >> bits) & 1).double(), env.common)
 
 
-def outcomes(env: ToolSearch, log_probs: Tensor) -> Tensor:
+def outcomes(env: ToolSearch, log_probs: Tensor, prompt: Tensor | None = None) -> Tensor:
     """Chance of every outcome of each answer, ``[..., M, P, 2^D]``; :func:`outcome_rewards` has their vectors."""
-    right = right_answer(env, env.bank.known)
+    bank, chosen = env.bank, env.prompts() if prompt is None else prompt
+    right = right_answer(env, bank.known[chosen])
     found, last = env.graph.found, 2**env.hops
     each = [(found == mask % last) * (right if mask >= last else 1 - right) for mask in range(2 * last)]
-    return expect(env, log_probs, env.bank.works, env.bank.cue, torch.stack(each)).movedim(0, -1)
+    return expect(env, log_probs, bank.works[chosen], bank.cue[chosen], torch.stack(each)).movedim(0, -1)
 
 
 def best_of_k(env: ToolSearch, log_probs: Tensor, weights: Sequence[float], k: int) -> Tensor:

@@ -20,8 +20,8 @@ from toybed.errors import ToybedError
 from toybed.seeding import named_generator
 
 ANSWERS = (1, 3, 6, 12, 24, 48, 96)
-COMMONS = (-2.0, -1.0, 0.0, 0.5, 0.9, 1.0)  # of the world's knob ``common``: the best answers under each
-DRAWS = 16  # of preferences, each of which stands there once for every component
+COMMONS = (-4.0, -2.0, -1.0, 0.0, 0.5, 0.9, 1.0)  # of the world's knob ``common``: the best answers under each
+DRAWS = 8  # of preferences, each of which stands there once for every component
 PROMPTS = 512  # of each split, a fixed sample
 
 
@@ -43,13 +43,12 @@ def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
         ToybedError: the world is not ToolSearch, the one whose reward vectors are known exactly.
     """
     env = search_world(env, "best_answers")
-    outcomes = env.outcomes(table).double()  # [S, M, P, 2^D]
     found = outcome_rewards(env.as_found)
     everyone = preferences(env.hops + 1).to(found)
     right = torch.eye(env.hops + 1).to(found)[-1:]  # preferences that see the last component alone
     measures = {}
     for split in ("train", "test"):
-        chance = outcomes[:, :, sample_of(env.prompts(split), PROMPTS)]
+        chance = env.outcomes(table.double(), sample_of(env.prompts(split), PROMPTS))  # [S, M, P, 2^D]
         for n, value in zip(ANSWERS, expected_best(chance, found, right, ANSWERS), strict=True):
             measures[f"right@{n}_{split}"] = value
         for common in dict.fromkeys((*COMMONS, env.common)):
@@ -73,7 +72,7 @@ def search_world(env: TokenEnv, by: str) -> ToolSearch:
 
 
 def preferences(components: int) -> Tensor:
-    """Weights ``[16 D, D]`` from the uniform law on the simplex, the same every time.
+    """Weights ``[8 D, D]`` from the uniform law on the simplex, the same every time.
 
     Each draw stands there with its components turned round to every place, so that their mean is 1/D exactly.
     """
