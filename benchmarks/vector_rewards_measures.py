@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 COUNTS = (1, 3, 6, 12, 24, 48, 96)  # answers
 BUDGETS = (8, 32, 128)  # of a search, in answers
 STARTS = {"base": "grpo", "base_set": "multi_rlvr"}  # which arm begins with which base
+SAME_RUNS = {"parallel_mean": "vpo_parallel_1"}  # of equal components a preference has nothing to choose
 NAMES = {
     "base": "base",
     "base_set": "base (sets)",
@@ -27,6 +28,7 @@ NAMES = {
     "pkpo_vector": "PKPO on the mean",
     "gdpo": "GDPO",
     "vpo_parallel": "VPO in parallel",
+    "parallel_mean": "the same credit on the mean",
     "grpo_set": "GRPO on sets",
     "multi_rlvr": "Multi-RLVR",
     "multi_rlvr_sum": "Multi-RLVR (sum)",
@@ -55,7 +57,7 @@ def last(records: Mapping[str, Records], arm: str, measure: str, common: float =
 def _recorded(arm: str, common: float) -> str:
     """Whose records hold an arm in the world of that ``common``."""
     name = arm.removesuffix("_fast")
-    return STARTS[arm] if arm in STARTS else at(name, common) + arm.removeprefix(name)
+    return (STARTS | SAME_RUNS).get(arm) or at(name, common) + arm.removeprefix(name)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def likenesses(thing: Any, count: int = 12) -> list[Likeness]:
     result = []
     for name in catalogue.names():
         known = catalogue.get(name)
-        if known.takes_vectors not in READABLE[subject.vectors]:
+        if subject.objective is not None and known.takes_vectors not in READABLE[subject.vectors]:
             continue
         if subject.objective is None and set(catalogue.row(name).changed()) <= CREDIT:
             continue  # with another's advantage it would only be its parent again
