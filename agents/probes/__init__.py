@@ -17,6 +17,8 @@ from toybed.errors import unknown
 Probe = Callable[[TokenEnv, Tensor, Tensor], dict[str, Tensor]]
 
 PROBES = {
+    "answer_search": "toybed.agents.probes.answer_search:answer_search",
+    "best_answers": "toybed.agents.probes.best_answers:best_answers",
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
     "trajectories": "toybed.agents.probes.trajectories:trajectories",
 }

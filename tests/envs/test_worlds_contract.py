@@ -43,6 +43,7 @@ VARIANTS = [
     ("tool_search", {"clusters": 2, "tools": 5, "hops": 4, "questions": 40, "train_share": 0.3, "shift": "index"}),
     ("tool_search", {"clusters": 3, "hops": 2, "questions": 24, "guess": True, "set_size": 2, "shift": "cue"}),
     ("tool_search", {"clusters": 2, "tools": 4, "hops": 2, "questions": 24, "retry": True, "calls": 6}),
+    ("tool_search", {"clusters": 2, "tools": 5, "hops": 3, "questions": 24, "set_size": 4, "common": -4.0}),
     ("tool_search", {"clusters": 2, "tools": 4, "hops": 1, "questions": 24, "retry": True, "calls": 3, "guess": True}),
 ]
 NOISELESS = [(name, knobs) for name, knobs in VARIANTS if "true_positive" not in knobs]
@@ -539,6 +540,8 @@ def test_an_unknown_knob_names_the_nearest(name):
         ("tool_search", {"retry": True, "calls": 2}, "calls", "3 to 8"),
         ("tool_search", {"set_size": 5}, "set_size", "1 to 4"),
         ("tool_search", {"set_size": 2, "retry": True}, "set_size", "1 to 1, with retry"),
+        ("tool_search", {"common": 1.1}, "common", "-4 to 1"),
+        ("tool_search", {"common": float("nan")}, "common", "-4 to 1"),
         ("tool_search", {"questions": 1}, "questions", "2 to"),
         ("tool_search", {"rho": 1.5}, "rho", "0 to 1"),
         ("tool_search", {"dominant": float("nan")}, "dominant", "0 to 1"),

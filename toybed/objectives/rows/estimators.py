@@ -257,7 +257,7 @@ register(
         limits=("without std: pkpo with k = G",),
     )
 )
-register(
+PKPO = register(
     derive(
         REINFORCE,
         name="pkpo",
