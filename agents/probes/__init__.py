@@ -18,6 +18,8 @@ Probe = Callable[[TokenEnv, Tensor, Tensor], dict[str, Tensor]]
 
 PROBES = {
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
+    "heads": "toybed.agents.probes.heads:heads",
+    "start_mixtures": "toybed.agents.probes.start_mixtures:start_mixtures",
 }
 """Where each probe's function is, by name."""
 
