@@ -238,4 +238,3 @@ class Headed(TokenEnv):
     def on(self, device: str) -> Self:
         """The same view of the world on another device."""
         return replace(self, env=self.env.on(device), device=device)
-

@@ -95,7 +95,9 @@ class Policy(nn.Module):
         """The policy as a table over the world's contexts, ``[S, C, V]``; without gradient."""
         with torch.no_grad():
             parts = env.contexts().split(TABLE_ROWS)
-            return torch.cat([self.log_probs(part.expand(self.runs, *part.shape), env.legal_at(part)) for part in parts], 1)
+            return torch.cat(
+                [self.log_probs(part.expand(self.runs, *part.shape), env.legal_at(part)) for part in parts], 1
+            )
 
 
 class TabularPolicy(Policy):

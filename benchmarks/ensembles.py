@@ -48,10 +48,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toybed import plotting
-from toybed.benchmarks.ensembles_measures import MANY, Array, at, entropy_lost, excess, gained
+from toybed.benchmarks import mixtures
+from toybed.benchmarks.ensembles_measures import MANY, at, entropy_lost, excess, gained, points
 from toybed.benchmarks.ensembles_sweep import CHAIN, COUNTS, LONG, TOOLS, WORLDS, World, arms
 from toybed.stats import Interval, mean_interval, mean_of_found
-from toybed.study import Outcome, Records, Study, Verdict, above, all_of, below, headline, number, register, within
+from toybed.study import Records, Study, Verdict, above, all_of, below, headline, number, register
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,12 +92,12 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
             f"{world.name}, {world.count} heads (one): {outcomes}; head information {number(information)} of "
             f"{np.log(world.count):.2f} nats."
         )
-    verdict = headline(
-        CLAIM, parts=deciding, shown=deciding[1], rule=RULE, sentence=" ".join(told), records=records
-    )
+    verdict = headline(CLAIM, parts=deciding, shown=deciding[1], rule=RULE, sentence=" ".join(told), records=records)
     beside = [_more_heads(records), _no_help(records)]
     for world in WORLDS:
-        beside += [_outside(records, world, kind) for kind in ("heads", "set", "half") if world.ensemble(kind) in records]
+        beside += [
+            _outside(records, world, kind) for kind in ("heads", "set", "half") if world.ensemble(kind) in records
+        ]
         if world.ensemble("set") in records:
             beside += [_credit(records, world), _parameters(records, world), _luck(records, world)]
     beside += [_starved(records), _shifted(records)]
@@ -309,3 +310,110 @@ def _lasts(records: Mapping[str, Records]) -> Verdict:
         f"{number(_mean(records, 'heads_8_long', 'head_information', TOOLS))} nats, entropy a token "
         f"{number(_mean(records, 'heads_8_long', 'entropy', TOOLS), '.3f')}.",
     )
+
+
+# -- drawing --------------------------------------------------------------------------------------------------------
+BLACK, BLUE, ORANGE, GREEN = plotting.COLOURS[:4]
+GREY = "#777777"
+
+
+def figure(records: Mapping[str, Records]) -> Figure:
+    """pass@64 against pass@1 in both worlds, and entropies against the number of heads."""
+    with plotting.panels(3, width=4.4, height=4.0) as (page, (tools, entropies, chain)):
+        _draw_entropies(entropies, records)
+        for axes, world in ((tools, TOOLS), (chain, CHAIN)):
+            _draw_plane(axes, records, world)
+    return page
+
+
+def _draw_plane(axes: Axes, records: Mapping[str, Records], world: World) -> None:
+    def place(arm: str) -> tuple[float, float]:
+        return _mean(records, arm, "reward", world), _mean(records, arm, MANY, world)
+
+    _draw_frontier(axes, records, world)
+    named = {"base": tuple(mean_of_found(at(records, world.single, f"{m}_{world.split}", 0)) for m in ("reward", MANY))}
+    axes.plot(*named["base"], "o", color=BLACK, markersize=5)
+    for arm in (arm for arm in world.rivals if arm in records):
+        axes.plot(*place(arm), "o", color=BLACK, markersize=5)
+        named[_name(arm.removeprefix(world.prefix))] = place(arm)
+    ladder = [arm for n in COUNTS if (arm := f"{world.prefix}heads_{n}") in records]
+    credit = [world.ensemble(kind) for kind in KINDS if world.ensemble(kind) in records]
+    for line in ([world.single, *ladder], credit):
+        axes.plot(*np.array([place(arm) for arm in line]).T, "-", color=BLUE, linewidth=1, zorder=1)
+    for arm in {*ladder, *credit}:
+        axes.plot(*place(arm), "D", color=BLUE, markersize=5.5)
+        named[_name(arm.removeprefix(world.prefix))] = place(arm)
+    controls = (world.ensemble("prompt"), world.ensemble("apart"), *(("few", "heads_8_long") if world is TOOLS else ()))
+    for arm in (arm for arm in controls if arm in records):
+        axes.plot(*place(arm), "D", color=ORANGE, markersize=5, markerfacecolor="white")
+        named[_name(arm.removeprefix(world.prefix))] = place(arm)
+    axes.margins(0.08)
+    which = "train questions" if world is TOOLS else "held-out prompts"
+    axes.set(title=f"{world.name}, {which}", xlabel="pass@1", ylabel="pass@64")
+    plotting.label_points(axes, {name: found for name, found in named.items() if np.isfinite(found).all()})
+
+
+def _draw_frontier(axes: Axes, records: Mapping[str, Records], world: World) -> None:
+    found = points(records, world.rivals, world.split)
+    rewards = found[:, 0][np.isfinite(found[:, 0])]
+    if not len(rewards):
+        return
+    grid = np.linspace(rewards.min(), rewards.max(), 60)
+    lines = np.stack([mixtures.frontier(found, np.full(found.shape[-1], x)) for x in grid], 1)
+    axes.plot(grid, plotting.sound_mean(lines), "-", color=GREY, linewidth=1.2, zorder=0)
+
+
+def _name(arm: str) -> str:
+    """An arm without its world, on the plane."""
+    kind, _, rest = arm.partition("_")
+    match kind:
+        case "single":
+            return {"": "one head", "set": "one, set", "half": "one, half", "passk": "one, pass@k training"}[rest]
+        case "bonus":
+            return f"bonus {rest}"
+        case "heads":
+            count, _, long = rest.partition("_")
+            return f"{count} heads" + (f", {LONG}x updates" if long else "")
+        case "few":
+            return "one, 1/8 samples"
+    return {"set": "set credit", "half": "half", "prompt": "by the prompt", "apart": "apart"}[kind] + f", {rest} heads"
+
+
+def _draw_entropies(axes: Axes, records: Mapping[str, Records]) -> None:
+    counts = (1, *COUNTS)
+    ladder = ["single", *(f"heads_{n}" for n in COUNTS)]
+    rows = {"mixture": ("mixture_entropy", BLUE), "head": ("head_entropy", ORANGE)}
+    ends = {}
+    for name, (measure, colour) in rows.items():
+        # nats per response: ToolSearch's has three tokens
+        values = np.stack([3 * at(records, arm, f"{measure}_{TOOLS.split}") for arm in ladder], 1)
+        plotting.mean_line(axes, np.array(counts), values, colour, marker="o", markersize=4)
+        ends[name] = (8.0, float(plotting.sound_mean(values)[-1]), colour)
+    axes.plot(counts, np.log(counts), "--", color=GREY, linewidth=1)
+    ends["log N"] = (8.0, float(np.log(8)), GREY)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [str(n) for n in counts])
+    axes.set(title="ToolSearch, individual credit", xlabel="heads N", ylabel="entropy of a response, nats")
+    plotting.label_ends(axes, ends)
+
+
+STUDY = register(
+    Study(
+        name="ensembles",
+        question="Do multi-head policies separate collapse from reward maximisation?",
+        claim=CLAIM,
+        source="this project; Policy Split: arXiv 2604.11510; set credit: 2505.15201",
+        rule=RULE,
+        amendments=AMENDMENTS,
+        arms=arms,
+        seeds={"quick": 3, "standard": 8, "full": 20},
+        judge=judge,
+        figure=figure,
+        caption=(
+            "Left and right: pass@64 against pass@1 of the mixture, means over seeds; up and to the right is better. "
+            "Black: one head, by credit and entropy bonus; grey line: the most that these, the base and their mixtures "
+            "have. Blue: several heads, by number and by credit; hollow: controls. Middle: entropy of a response given "
+            "its head, and of the mixture."
+        ),
+    )
+)
