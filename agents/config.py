@@ -149,8 +149,9 @@ class Setting:
     Args:
         objective: a name of the catalogue with overridden hyper-parameters.
         world: a name of ``toybed.envs`` with knobs.
-        policy: "tabular", "mlp", "gru" or "transformer", with options.
-        heads: how many heads the policy has. A table has one for each, a network tells them apart by an embedding.
+        policy: "tabular", "mlp", "mlp_per_head", "gru" or "transformer", with options.
+        heads: how many heads the policy has. A table has a part for each; a network tells them apart by an embedding,
+            or there is one for each ("mlp_per_head").
         supervised: how the base policy is made; None trains from the random initialisation.
         learning: how it is trained from there.
         start: another start than the base. World, policy, heads and supervised are then those of the run it continues.

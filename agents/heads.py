@@ -8,17 +8,20 @@ from functools import cached_property, wraps
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from toybed.agents.config import Heads
-from toybed.envs.core import Evaluation, TokenEnv, check_split
+from toybed.agents.policies import MLPPolicy, Policy
+from toybed.envs.core import ILLEGAL, Evaluation, TokenEnv, check_split
 from toybed.errors import ToybedError
+from toybed.streams import Streams
 
 
 class HeadedState(tuple[Tensor, ...]):
     """The head that acts, int64 ``[...]``, and then the parts of the world's own state."""
 
     def __new__(cls, *parts: Tensor) -> Self:
+        """From its parts one by one, as a world's own state."""
         return super().__new__(cls, parts)
 
 
@@ -171,7 +174,7 @@ class Headed(TokenEnv):
         return self.env.random_baseline()
 
     @property
-    def demonstrator(self) -> Callable[..., Tensor]:  # type: ignore[override]  # has the options of the world's own
+    def demonstrator(self) -> Callable[..., Tensor]:  # has the options of the world's own
         """The world's, for every head."""
 
         @wraps(self.env.demonstrator)
@@ -208,12 +211,14 @@ class Headed(TokenEnv):
     def enumerate_responses(self, log_probs: Tensor, prompt: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of every response under the mixture, and its reward."""
         tables, question = self.tables(log_probs), self.question(prompt)
-        share = self.shares(question).log().to(log_probs.dtype)[..., None]
+        share = self.shares(question).log().clamp(min=ILLEGAL).to(log_probs.dtype)[..., None]
         total, reward = self.env.enumerate_responses(tables[..., 0, :, :], question)
         total = total + share[0]
         for head in range(1, self.heads.count):
             log_prob, _ = self.env.enumerate_responses(tables[..., head, :, :], question)
-            total = torch.logaddexp(total, log_prob + share[head])
+            log_prob = log_prob + share[head]
+            # Not logaddexp: its vector and its scalar code round differently, so that a stack would not be the run.
+            total = torch.maximum(total, log_prob) + (-(total - log_prob).abs()).exp().log1p()
         return total, reward
 
     def evaluate(self, log_probs: Tensor) -> Evaluation:
@@ -233,8 +238,37 @@ class Headed(TokenEnv):
     def measures(self, log_probs: Tensor) -> dict[str, Tensor]:
         """The world's, means over the heads, each on all prompts."""
         of_heads = self.env.measures(self.tables(log_probs))
-        return {name: sum(value.unbind(-1)) / self.heads.count for name, value in of_heads.items()}
+        return {name: torch.stack(value.unbind(-1)).mean(0) for name, value in of_heads.items()}
 
     def on(self, device: str) -> Self:
         """The same view of the world on another device."""
         return replace(self, env=self.env.on(device), device=device)
+
+
+class MLPPerHead(Policy):
+    """A network for each head, and nothing that they share; as slow as so many networks.
+
+    Args:
+        env: a world with heads; in any other there is one network.
+        streams: the initial weights' randomness, one stream for each run.
+        options: of each :class:`~toybed.agents.policies.MLPPolicy`.
+    """
+
+    def __init__(self, env: TokenEnv, streams: Streams, **options: int) -> None:
+        super().__init__()
+        self.runs = len(streams)
+        self._headed = isinstance(env, Headed)
+        own, count = (env.env, env.heads.count) if isinstance(env, Headed) else (env, 1)
+        self.networks = nn.ModuleList(MLPPolicy(own, streams, **options) for _ in range(count))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Logits ``[S, N, V]`` for ``observation [S, N, F]``, each by the network of its head."""
+        own = observation[..., 1:] if self._headed else observation
+        logits = torch.stack([network(own) for network in self.networks], -2)
+        head = observation[..., :1] if self._headed else torch.zeros_like(observation[..., :1])
+        return logits.gather(-2, head[..., None].expand(-1, -1, 1, logits.shape[-1])).squeeze(-2)
+
+    def output(self) -> tuple[nn.Parameter, ...]:
+        """Weights and biases of all last layers."""
+        networks = (network for network in self.networks if isinstance(network, MLPPolicy))
+        return tuple(part for network in networks for part in network.output())

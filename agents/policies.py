@@ -20,7 +20,6 @@ from toybed.envs.core import ILLEGAL, TokenEnv
 from toybed.errors import ToybedError, unknown
 from toybed.streams import Streams
 
-
 TABLE_ROWS = 2**14
 """Contexts that are tabulated at a time: those of many heads in many runs would fill the memory."""
 
@@ -188,6 +187,7 @@ class MLPPolicy(Policy):
 POLICIES = {
     "tabular": "toybed.agents.policies:TabularPolicy",
     "mlp": "toybed.agents.policies:MLPPolicy",
+    "mlp_per_head": "toybed.agents.heads:MLPPerHead",
     "gru": "toybed.agents.sequences:GRUPolicy",
     "transformer": "toybed.agents.sequences:TransformerPolicy",
 }

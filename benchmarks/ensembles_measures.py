@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed.agents.probes.start_mixtures import K, SHARES
+from toybed.agents.probes.start_mixtures import SHARES, K
 from toybed.benchmarks import mixtures
 from toybed.benchmarks.ensembles_sweep import World
 from toybed.stats import Interval, mean_interval

@@ -10,7 +10,8 @@ COUNTS = (2, 4, 8)
 SET, HALF = Spec("grpo_passk"), Spec("half_credit")
 BONUSES = {"": (0.1, 0.2, 0.4, 0.8), "chain_": (0.03, 0.1)}
 LONG = 4  # times the updates
-UPDATES = {"quick": 150, "standard": 300, "full": 600}
+UPDATES = {"quick": 120, "standard": 300, "full": 600}
+SMALL_UPDATES = 100
 CHAIN_UPDATES = {"quick": 60, "standard": 200, "full": 400}
 
 
@@ -97,7 +98,24 @@ def _chain(size: str) -> dict[str, Setting]:
     )
     if quick:
         return {"single": single, "heads_4": _with(single, CHAIN.count)}
-    return _compared(single, CHAIN)
+    return _compared(single, CHAIN) | {f"small_{name}": setting for name, setting in _small_chain(single).items()}
+
+
+def _small_chain(large: Setting) -> dict[str, Setting]:
+    """A smaller world, in which each head can have as many demonstrations and samples as a policy without heads."""
+    one = replace(large, world=Spec("chain_reach", {**large.world.options, "modulus": 31}), probes=("heads",))
+    one = replace(one, policy=Spec("mlp", {"width": 32})).with_learning(
+        updates=SMALL_UPDATES, measure_every=SMALL_UPDATES
+    )
+    assert one.supervised is not None
+    taught = replace(one.supervised, demonstrations=CHAIN.count * one.supervised.demonstrations)
+    many = _with(one, CHAIN.count).with_learning(prompts=CHAIN.count * one.learning.prompts)
+    shared = replace(many, supervised=taught)
+    return {
+        "single": one,
+        "heads_4": shared,
+        "own_4": replace(shared, policy=replace(shared.policy, name="mlp_per_head")),
+    }
 
 
 def _compared(single: Setting, world: World) -> dict[str, Setting]:
