@@ -21,6 +21,8 @@ PROBES = {
     "best_answers": "toybed.agents.probes.best_answers:best_answers",
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
     "trajectories": "toybed.agents.probes.trajectories:trajectories",
+    "heads": "toybed.agents.probes.heads:heads",
+    "start_mixtures": "toybed.agents.probes.start_mixtures:start_mixtures",
 }
 """Where each probe's function is, by name."""
 
