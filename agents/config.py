@@ -152,6 +152,30 @@ class Meta:
                 raise unknown(f"{name} of Meta", value, allowed)
 
 
+SHARED_BY = ("response", "group", "prompt")
+
+
+@dataclass(frozen=True)
+class Heads:
+    """A policy of several heads: which one acts is shown to it as the first entry of what it sees.
+
+    Args:
+        count: heads; 1 is the policy without any.
+        by: what has a head of its own. "response": drawn uniformly for each, so that a group compares the heads and
+            samples are those of the mixture. "group": drawn with the prompt, so that no head is compared with
+            another; samples are those of the mixture all the same. "prompt": given by the prompt's number, for good:
+            as many parameters, and no mixture.
+    """
+
+    count: int = 1
+    by: str = "response"
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "count")
+        if self.by not in SHARED_BY:
+            raise unknown("kind of heads", self.by, SHARED_BY)
+
+
 @dataclass(frozen=True)
 class Start:
     """The policy with which a run starts, where that is not simply its base.
@@ -194,16 +218,19 @@ class Setting:
     Args:
         objective: a name of the catalogue with overridden hyper-parameters.
         world: a name of ``toybed.envs`` with knobs.
-        policy: "tabular", "mlp", "gru" or "transformer", with options.
+        policy: "tabular", "mlp", "mlp_per_head", "gru" or "transformer", with options.
+        heads: how many heads the policy has. A table has a part for each; a network tells them apart by an embedding,
+            or there is one for each ("mlp_per_head").
         supervised: how the base policy is made; None trains from the random initialisation.
         learning: how it is trained from there.
-        start: another start than the base. World, policy and supervised are then those of the run it continues.
+        start: another start than the base. World, policy, heads and supervised are then those of the run it continues.
         probes: names of ``toybed.agents.probes`` that are measured at the start and at the end.
     """
 
     objective: Spec = Spec("grpo")
     world: Spec = Spec("chain_reach")
     policy: Spec = Spec("mlp")
+    heads: Heads = Heads()
     supervised: Supervised | None = Supervised(demonstrator={"noise": 0.35})
     learning: Learning = Learning()
     start: Start = Start()
@@ -212,7 +239,7 @@ class Setting:
     def __post_init__(self) -> None:
         before = self.start.after
         if before is not None and before.base_config() != self.base_config():
-            raise ToybedError("Setting: a run that continues another has its world, policy and supervised")
+            raise ToybedError("Setting: a run that continues another has its world, policy, heads and supervised")
 
     def config(self) -> dict[str, Any]:
         """The setting as JSON would hold it."""
@@ -220,7 +247,8 @@ class Setting:
 
     def base_config(self) -> dict[str, Any]:
         """The part that determines the base policy: runs that agree in it start from the same parameters."""
-        return {name: value for name, value in self.config().items() if name in ("world", "policy", "supervised")}
+        config = self.config()
+        return {name: config[name] for name in ("world", "policy", "heads", "supervised")}
 
     def with_learning(self, **changes: Any) -> Self:
         """The setting with some of its learning changed."""

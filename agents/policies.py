@@ -20,6 +20,9 @@ from toybed.envs.core import ILLEGAL, TokenEnv
 from toybed.errors import ToybedError, unknown
 from toybed.streams import Streams
 
+TABLE_ROWS = 2**14
+"""Contexts that are tabulated at a time: those of many heads in many runs would fill the memory."""
+
 
 class Policy(nn.Module):
     """A policy for each of S runs: observations to logits.
@@ -90,8 +93,10 @@ class Policy(nn.Module):
     def table(self, env: TokenEnv) -> Tensor:
         """The policy as a table over the world's contexts, ``[S, C, V]``; without gradient."""
         with torch.no_grad():
-            contexts = env.contexts()
-            return self.log_probs(contexts.expand(self.runs, *contexts.shape), env.legal_at(contexts))
+            parts = env.contexts().split(TABLE_ROWS)
+            return torch.cat(
+                [self.log_probs(part.expand(self.runs, *part.shape), env.legal_at(part)) for part in parts], 1
+            )
 
 
 class TabularPolicy(Policy):
@@ -183,6 +188,7 @@ POLICIES = {
     "tabular": "toybed.agents.policies:TabularPolicy",
     "mlp": "toybed.agents.policies:MLPPolicy",
     "hierarchical": "toybed.agents.hierarchy:HierarchicalPolicy",
+    "mlp_per_head": "toybed.agents.heads:MLPPerHead",
     "gru": "toybed.agents.sequences:GRUPolicy",
     "transformer": "toybed.agents.sequences:TransformerPolicy",
 }

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from toybed.agents.config import Learning, Setting, Spec
+from toybed.agents.config import Heads, Learning, Setting, Spec
+from toybed.agents.heads import with_heads
 from toybed.agents.meter import Meter
 from toybed.agents.optimization import POLICY_LOST
 from toybed.agents.policies import flat_parameters, load_flat, make_policy
@@ -23,6 +24,7 @@ from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.results import RunResult
 from toybed.agents.supervised import fine_tune
 from toybed.envs import make
+from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError, unknown
 from toybed.objectives import catalogue
 from toybed.objectives.objective import Objective
@@ -38,7 +40,7 @@ def train_bases(setting: Setting, seeds: Sequence[int], device: str = "cpu") -> 
     Returns:
         Parameters of each, ``[S, D]``.
     """
-    env = make(setting.world.name, **setting.world.options).on(device)
+    env = _world(setting, device)
     policy = make_policy(setting.policy.name, env, seeds, **setting.policy.options)
     if setting.supervised is not None:
         fine_tune(env, policy, setting.supervised, Streams("demonstrations", seeds, device))
@@ -67,7 +69,7 @@ def train_runs(
         objective: in the place of the setting's, for one that is not in the catalogue.
         report: called after each update.
     """
-    env = make(setting.world.name, **setting.world.options).on(device)
+    env = _world(setting, device)
     policy, reference = (make_policy(setting.policy.name, env, seeds, **setting.policy.options) for _ in range(2))
     for each in (policy, reference):
         load_flat(each, torch.from_numpy(bases).to(device))
@@ -123,8 +125,8 @@ def train(
         objective: a name of the catalogue, or an :class:`~toybed.objectives.objective.Objective` of your own.
         seeds: how many, or which.
         device: "cpu" or "cuda".
-        **changes: fields of :class:`~toybed.agents.config.Setting` (``world``, ``policy``, ``supervised``) or of
-            :class:`~toybed.agents.config.Learning` (``updates``, ``group``, ...).
+        **changes: fields of :class:`~toybed.agents.config.Setting` (``world``, ``policy``, ``heads``, ``supervised``)
+            or of :class:`~toybed.agents.config.Learning` (``updates``, ``group``, ...).
 
     Raises:
         ToybedError: a name is unknown or a value not allowed.
@@ -132,12 +134,15 @@ def train(
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not chosen:
         raise ToybedError(f"seeds is {seeds}; allowed: at least 1")
-    own: dict[str, Any] = {name: changes.pop(name) for name in ("world", "policy", "supervised") if name in changes}
+    of_setting = ("world", "policy", "heads", "supervised")
+    own: dict[str, Any] = {name: changes.pop(name) for name in of_setting if name in changes}
     allowed = [field.name for field in fields(Learning)]
     for name in changes:
         if name not in allowed:
-            raise unknown("argument of train", name, [*allowed, "world", "policy", "supervised", "device", "seeds"])
+            raise unknown("argument of train", name, [*allowed, *of_setting, "device", "seeds"])
     named: dict[str, Any] = {name: Spec(value) if isinstance(value, str) else value for name, value in own.items()}
+    if isinstance(named.get("heads"), int):
+        named["heads"] = Heads(named["heads"])
     setting = Setting(**named).with_learning(**changes)
     build = objective if isinstance(objective, Objective) else catalogue.get(objective)
     threads = torch.get_num_threads()
@@ -146,6 +151,10 @@ def train(
         return train_runs(setting, chosen, train_bases(setting, chosen, device), device=device, objective=build)
     finally:
         torch.set_num_threads(threads)
+
+
+def _world(setting: Setting, device: str) -> TokenEnv:
+    return with_heads(make(setting.world.name, **setting.world.options).on(device), setting.heads)
 
 
 def _mean(value: Tensor) -> float:

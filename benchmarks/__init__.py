@@ -5,6 +5,7 @@ if __name__ != "toybed.benchmarks":
 
 from toybed.benchmarks import access_or_ability as access_or_ability
 from toybed.benchmarks import architecture as architecture
+from toybed.benchmarks import ensembles as ensembles
 from toybed.benchmarks import entropy_law as entropy_law
 from toybed.benchmarks import entropy_mechanism as entropy_mechanism
 from toybed.benchmarks import interventions as interventions
@@ -14,3 +15,4 @@ from toybed.benchmarks import reversibility as reversibility
 from toybed.benchmarks import same_at_ratio_one as same_at_ratio_one
 from toybed.benchmarks import search_squeeze as search_squeeze
 from toybed.benchmarks import sizes as sizes
+from toybed.benchmarks import vector_rewards as vector_rewards

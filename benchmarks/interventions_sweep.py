@@ -50,6 +50,8 @@ LEFT_OUT = {
     "hicra": "needs planning tokens",
     "vpo": "needs vector rewards",
     "vpo_parallel": "needs vector rewards",
+    "pkpo_vector": "needs vector rewards",
+    "half_credit": "half grpo, half the limit of pkpo at k = G; made for policies of several heads, see ensembles",
     "grpo_opposite": "a control that makes the policy worse on purpose",
     "cispo_verl": "another library's bounds for cispo",
     "cispo_trl": "another library's bounds for cispo",

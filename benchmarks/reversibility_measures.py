@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from toybed.benchmarks import mixtures
 from toybed.stats import mean_interval
 from toybed.study import Records
 
@@ -73,26 +74,4 @@ def chosen(records: Mapping[str, Records], candidates: Sequence[str], at: float)
 def frontier(records: Mapping[str, Records], candidates: Sequence[str], reward: Array) -> Array:
     """The most coverage that mixing the candidates gives each run at a pass@1 ``[n]``, or at the highest of theirs."""
     points = np.stack([[last(records, arm, m) for m in (ONE, COVERAGE)] for arm in candidates])  # [arms, 2, n]
-    return np.array([best_mixture(at, *points[:, :, run].T) for run, at in enumerate(reward)])
-
-
-def best_mixture(at: float, reward: Array, coverage: Array) -> float:
-    """The largest coverage at a pass@1 of at least ``at`` on the points or on the chord between two.
-
-    Drawing a share of the responses from one policy and the rest from another gives the chord's pass@1, and at least
-    its coverage, which is concave in the probability of each response.
-
-    Args:
-        at: a pass@1; above the highest of the points it counts as that.
-        reward, coverage: the points, ``[arms]``; those without a value are left out.
-    """
-    found = np.isfinite(reward) & np.isfinite(coverage)
-    if not found.any() or not np.isfinite(at):
-        return float("nan")
-    reward, coverage = reward[found], coverage[found]
-    at = min(at, float(reward.max()))
-    right = reward >= at
-    left = ~right
-    step = (at - reward[left, None]) / (reward[right] - reward[left, None])
-    chords = coverage[left, None] * (1 - step) + coverage[right] * step
-    return float(max(coverage[right].max(), chords.max(initial=-np.inf)))
+    return mixtures.frontier(points, reward)

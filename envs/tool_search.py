@@ -72,16 +72,21 @@ class ToolSearch(TokenEnv):
     Reward:
         ``1[all hops were found]`` or, for a guess, ``1[all before it were found, the others are known by heart]``;
         of M answers the best one counts. As a vector of D = H + 1 components for each answer:
-        ``(hop 1 found, ..., hop H found, answer right)``, with weights ``(0, ..., 0, 1)`` for the number.
+        ``r = (hop 1 found, ..., hop H found, answer right)``, of which the last is the number. With ``common`` c each
+        component holds a share of their mean: ``r'_d = (1 - c) r_d + c mean(r)``. At 0 they are as found; at 1 they are
+        one and the same; below 0 each is paid at the cost of the others. The mean of the components and the number are
+        those of c = 0, so whatever learns from these alone is the same run for every c.
     Termination:
         After ``T = M H`` tokens, with ``retry`` after ``calls``.
     Knobs:
         ``clusters`` C, ``tools`` K (at least C + 2), ``hops`` H, ``rho``; ``dominant``, ``specialist`` (on its own
         cluster), ``other`` (a specialist on another cluster) and ``weak``: how often a tool works. ``retry`` and
         ``calls``; ``guess`` and ``by_heart`` (how often a hop is known by heart); ``set_size`` M; ``questions`` in the
-        bank, ``train_share``, ``table_seed``. ``shift``: what has changed in the test split: "none", "index" (the
-        dominant tool works only 15 % of the time) or "cue" (it says nothing). Questions are drawn with common random
-        numbers: a shift, or a higher chance of working, changes only what it must.
+        bank, ``train_share``, ``table_seed``. ``common`` c, from -4 to 1: of D independent components of equal variance
+        it makes the correlation ``(2 c - c^2) / (D (1 - c)^2 + 2 c - c^2)``, down to nearly -1 / (D - 1). ``shift``:
+        what has changed in the test split: "none", "index" (the dominant tool works only 15 % of the time) or "cue" (it
+        says nothing). Questions are drawn with common random numbers: a shift, or a higher chance of working, changes
+        only what it must.
     Optimum and random baseline:
         Without ``retry``: of the best policy that sees what the observation shows, on this bank, exactly; near
         ``.625 * .9^3 + .375 * .25^3 = .461`` by default (the cue's specialist at every hop; this bank's own is .465).
@@ -107,6 +112,7 @@ class ToolSearch(TokenEnv):
     guess: bool = False
     by_heart: float = 0.3
     set_size: int = 1
+    common: float = 0.0
     questions: int = 4096
     train_share: float = 0.5
     shift: str = "none"
@@ -127,6 +133,8 @@ class ToolSearch(TokenEnv):
         for name in ("rho", "dominant", "specialist", "other", "weak", "by_heart"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ToybedError(f"tool_search: {name} is {getattr(self, name)}; allowed: 0 to 1")
+        if not -4 <= self.common <= 1:
+            raise ToybedError(f"tool_search: common is {self.common}; allowed: -4 to 1")
         if not 1 <= round(self.train_share * self.questions) < self.questions:
             raise ToybedError(
                 f"tool_search: train_share is {self.train_share}; allowed: above 0 and below 1, with one of the "
@@ -216,8 +224,9 @@ class ToolSearch(TokenEnv):
 
     def reward_vector(self, state: SearchState) -> Tensor:
         bits = torch.arange(self.set_size * (self.hops + 1), device=state.found.device)
-        vector = ((state.found * ~state.spoiled)[..., None] >> bits) & 1
-        return vector.float() if self.set_size == 1 else vector.float().unflatten(-1, (self.set_size, self.hops + 1))
+        found = (((state.found * ~state.spoiled)[..., None] >> bits) & 1).float()
+        vector = truth.mixed(found.unflatten(-1, (self.set_size, self.hops + 1)), self.common)
+        return vector.squeeze(-2) if self.set_size == 1 else vector
 
     def reward(self, state: SearchState) -> Tensor:
         answers = sum(2 ** (self.hops + m * (self.hops + 1)) for m in range(self.set_size))
@@ -271,6 +280,11 @@ class ToolSearch(TokenEnv):
     def one_answer(self) -> ToolSearch:
         """The same world with one answer in a response."""
         return self if self.set_size == 1 else replace(self, set_size=1)
+
+    @cached_property
+    def as_found(self) -> ToolSearch:
+        """The same world with the components as found."""
+        return self if self.common == 0 else replace(self, common=0.0)
 
     @cached_property
     def graph(self) -> truth.Graph:
@@ -349,9 +363,16 @@ class ToolSearch(TokenEnv):
             result[f"reward_fresh_{split}"] = (success * share).sum(-1)
         return result
 
-    def outcomes(self, log_probs: Tensor) -> Tensor:
-        """Chance of every reward vector: ``[..., M, P, 2^D]``; bit d of the last index is component d."""
-        return truth.outcomes(self, log_probs)
+    def outcomes(self, log_probs: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Chance of every outcome of each answer, ``[..., M, P, 2^D]``: bit d of the last index is component d.
+
+        To all questions, or to those of ``prompt [P]``. Components as found; :meth:`outcome_rewards` has their vectors.
+        """
+        return truth.outcomes(self, log_probs, prompt)
+
+    def outcome_rewards(self) -> Tensor:
+        """The reward vector of every outcome, under the world's ``common``, float64 ``[2^D, D]``."""
+        return truth.outcome_rewards(self)
 
     def best_at_k(self, k: int, split: str = "train") -> optima.BestAtK:
         """The best table policy for pass@k on a split's questions, and its worth; for k > 1 by numeric ascent."""

@@ -220,23 +220,36 @@ def success_if_redrawn(env: ToolSearch, log_probs: Tensor, split: str = "train")
     return success, share.to(env.device)
 
 
-def outcomes(env: ToolSearch, log_probs: Tensor) -> Tensor:
-    """Chance of every reward vector of each answer, ``[..., M, P, 2^D]``."""
-    right = right_answer(env, env.bank.known)
+def mixed(found: Tensor, common: float) -> Tensor:
+    """Reward vectors ``[..., D]`` of components as found: ``(1 - common) found + common mean(found)``."""
+    return found if common == 0 else (1 - common) * found + common * found.mean(-1, keepdim=True)
+
+
+def outcome_rewards(env: ToolSearch) -> Tensor:
+    """The reward vectors of the 2^D outcomes, in their order, float64 ``[2^D, D]``: bit d is component d as found."""
+    bits = torch.arange(env.hops + 1, device=env.device)
+    outcome = torch.arange(2 ** len(bits), device=env.device)
+    return mixed(((outcome[:, None] >> bits) & 1).double(), env.common)
+
+
+def outcomes(env: ToolSearch, log_probs: Tensor, prompt: Tensor | None = None) -> Tensor:
+    """Chance of every outcome of each answer, ``[..., M, P, 2^D]``; :func:`outcome_rewards` has their vectors."""
+    bank, chosen = env.bank, env.prompts() if prompt is None else prompt
+    right = right_answer(env, bank.known[chosen])
     found, last = env.graph.found, 2**env.hops
     each = [(found == mask % last) * (right if mask >= last else 1 - right) for mask in range(2 * last)]
-    return expect(env, log_probs, env.bank.works, env.bank.cue, torch.stack(each)).movedim(0, -1)
+    return expect(env, log_probs, bank.works[chosen], bank.cue[chosen], torch.stack(each)).movedim(0, -1)
 
 
 def best_of_k(env: ToolSearch, log_probs: Tensor, weights: Sequence[float], k: int) -> Tensor:
     """Expected best ``w . r`` among the answers of k responses, exactly: ``[..., P]``.
 
-    ``E max = sum_v v [F(v) - F(v-)]`` with ``F(v) = (prod_m P(w . r_m <= v))^k`` over the 2^D reward vectors.
+    ``E max = sum_v v [F(v) - F(v-)]`` with ``F(v) = (prod_m P(w . r_m <= v))^k`` over the 2^D outcomes, whose vectors
+    are those of the world's ``common``.
     """
-    bits = torch.arange(env.hops + 1)
-    vectors = (torch.arange(2 ** len(bits))[:, None] >> bits) & 1
-    value, order = (vectors.double() @ torch.tensor(list(weights), dtype=torch.float64)).sort()
-    below = outcomes(env, log_probs)[..., order.to(env.device)].cumsum(-1).clamp(max=1).prod(-3) ** k
+    rewards = outcome_rewards(env)
+    value, order = (rewards @ torch.tensor(list(weights), dtype=torch.float64, device=env.device)).sort()
+    below = outcomes(env, log_probs)[..., order].cumsum(-1).clamp(max=1).prod(-3) ** k
     # Equal values need no care: the sum of their steps is the step of their class.
     steps = torch.diff(below, prepend=torch.zeros_like(below[..., :1]))
     return (steps * value.to(steps)).sum(-1)

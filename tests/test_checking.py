@@ -59,6 +59,34 @@ def test_json_is_one_object(capsys):
     assert {law["law"] for law in result["laws"]} >= {"finite", "pure", "order"}
 
 
+VECTORS = """
+import dataclasses
+import toybed
+from toybed.objectives.batch import takes_vectors
+
+def unmarked(batch):
+    worst = batch.reward.amin(-1)
+    return (worst - worst.mean(-1, keepdim=True)).unsqueeze(-1)
+
+grpo = toybed.objectives.get("grpo")
+forgotten = dataclasses.replace(grpo, advantage=unmarked, name="forgotten")
+max_at_2 = toybed.objectives.get("pkpo_vector", k=2)
+"""
+
+
+def test_an_objective_for_vectors_is_told_on_what_it_was_tried(capsys, tmp_path, monkeypatch):
+    (tmp_path / "vector_losses.py").write_text(VECTORS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["check", "vector_losses:max_at_2", "--examples", "10"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "tried on rewards of 1 to 3 components for each of 1 or 2 answers of a response, [B, G, M, D]" in said
+    assert "takes_vectors" not in said
+    assert main(["check", "vector_losses:forgotten", "--examples", "10"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "tried on rewards of one number for each response, [B, G]" in said
+    assert "mark that with @takes_vectors('vector')" in said
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from toybed.agents.config import Start
 from toybed.benchmarks import reversibility
-from toybed.benchmarks.reversibility_measures import COVERAGE, MANY, ONE, best_mixture, best_on_others, share
+from toybed.benchmarks.mixtures import best_mixture
+from toybed.benchmarks.reversibility_measures import COVERAGE, MANY, ONE, best_on_others, share
 from toybed.benchmarks.reversibility_sweep import DOSES, FREE, OBJECTIVES, REMEDIES, SECOND, TRAINED, TWINS, arms
 from toybed.plotting import svg
 from toybed.study import Records, Verdict

@@ -292,7 +292,7 @@ def test_a_later_run_draws_other_numbers_than_the_one_before(tmp_path: Path) -> 
         (lambda: Start(temperature=0.0), "temperature is 0.0; allowed: above 0"),
         (
             lambda: replace(GRPO, policy=Spec("tabular"), start=Start(after=GRPO)),
-            "has its world, policy and supervised",
+            "has its world, policy, heads and supervised",
         ),
     ],
 )

@@ -10,6 +10,7 @@ import torch
 from toybed import objectives
 from toybed.envs import make
 from toybed.mutants import MUTANTS
+from toybed.objectives.batch import takes_vectors
 from toybed.testing import (
     LAWS,
     LawBroken,
@@ -17,6 +18,7 @@ from toybed.testing import (
     check_objective,
     check_token_env,
     examine,
+    findings,
     likenesses,
     random_case,
     subject_of,
@@ -105,7 +107,7 @@ def test_a_loss_that_is_no_number_or_raises_is_told_so():
 
 
 @pytest.mark.parametrize(
-    ("name", "axes"), [("grpo", 2), ("gdpo", 3), ("vpo_parallel", 3), ("vpo", 4), ("multi_rlvr", 4)]
+    ("name", "axes"), [("grpo", 2), ("gdpo", 3), ("vpo_parallel", 3), ("vpo", 4), ("multi_rlvr", 4), ("pkpo_vector", 4)]
 )
 def test_an_objective_is_tried_on_the_rewards_that_it_is_made_for(name, axes):
     subject, seen = subject_of(objectives.get(name)), []
@@ -124,13 +126,34 @@ GRPO = subject_of(objectives.get("grpo"))
 def test_an_objective_for_vectors_is_recognised_on_vectors():
     names = {x.name: x.distance for x in likenesses(objectives.get("multi_rlvr"), count=3)}
     assert names["multi_rlvr"] < 1e-9 < 0.01 < names["vpo"]
-    assert set(names) == {"multi_rlvr", "vpo"}, "the others cannot read sets"
+    assert set(names) == {"multi_rlvr", "vpo", "pkpo_vector"}, "the others cannot read sets"
     assert {x.name for x in likenesses(objectives.get("gdpo"), count=3)} == {
         "gdpo",
         "vpo",
         "vpo_parallel",
         "multi_rlvr",
+        "pkpo_vector",
     }
+    numbers = {x.name for x in likenesses(objectives.get("pkpo"), count=3)}
+    assert "grpo" in numbers and not numbers & {"gdpo", "vpo", "pkpo_vector"}, "of numbers there is nothing to weigh"
+
+
+def test_an_objective_that_reads_sets_alone_is_told_which_reader_takes_every_shape():
+    @takes_vectors("set")
+    def mine(batch):
+        best = batch.reward.amax(-2).mean(-1)
+        return (best - best.mean(-1, keepdim=True)).unsqueeze(-1)
+
+    told = {f.law.name: f.message for f in findings(dataclasses.replace(objectives.get("grpo"), advantage=mine), 20)}
+    assert told.pop("one_component") is not None and not any(told.values())
+
+    @takes_vectors("vector")
+    def other(batch):
+        first = batch.reward.unflatten(2, (-1, 1))[..., 0, 0]
+        return (first - first.mean(-1, keepdim=True)).unsqueeze(-1)
+
+    told = {f.law.name: f.message for f in findings(dataclasses.replace(objectives.get("grpo"), advantage=other), 20)}
+    assert "answer_sets reads every shape" in str(told["one_component"])
 
 
 @pytest.mark.parametrize("name", ["answer_bandit", "chain_reach", "tool_search", "mi_dialogue"])

@@ -15,6 +15,10 @@ from rich.text import Text
 from toybed.errors import ToybedError
 
 SAME = 1e-6  # relative distance of gradients below which two objectives are one
+IF_COMPONENTS = (
+    "if its advantage reads the components of a reward vector, mark that with @takes_vectors('vector'), or 'set' where "
+    "a response has several answers (toybed.objectives.batch): then it is tried on such, and a learner gives it such"
+)
 NEAREST = 3  # rows of the catalogue that are named where none coincides
 
 
@@ -65,6 +69,8 @@ def print_check(target: str, *, examples: int, as_json: bool) -> int:
         print(json.dumps({"target": target, "laws": laws, "same as": {x.name: x.scale for x in same}}))
         return int(bool(failed))
     console = Console(highlight=False)
+    if subject.objective is not None:
+        console.print(Text(f"tried on rewards of {testing.REWARDS[subject.vectors]}", style="dim"), soft_wrap=True)
     for finding in findings:
         mark = "[green]holds[/green]  " if finding.holds else "[red]broken[/red] "
         console.print(f"{mark} [bold]{finding.law.name:16}[/bold] {finding.law.statement}")
@@ -76,6 +82,8 @@ def print_check(target: str, *, examples: int, as_json: bool) -> int:
                 f"[dim]published objectives that break this on purpose: {', '.join(finding.law.breaks)}[/dim]"
             )
         console.print(Text(f"smallest counterexample:\n{finding.case}"), soft_wrap=True)
+    if failed and subject.objective is not None and not subject.vectors:
+        console.print(Text(f"\n{IF_COMPONENTS}", style="dim"), soft_wrap=True)
     console.print()
     if subject.function is not None and near:
         console.print("[dim]compared with the advantage that it is given; what makes one is not looked at[/dim]")

@@ -154,7 +154,7 @@ def _make_bases(missing: Sequence[Run], store: Store, executor: Executor, worker
 
 def _base_setting(setting: Setting) -> Setting:
     """The setting with everything that does not determine its base at a default, so that arms share stacks."""
-    return Setting(world=setting.world, policy=setting.policy, supervised=setting.supervised)
+    return Setting(world=setting.world, policy=setting.policy, heads=setting.heads, supervised=setting.supervised)
 
 
 def _parts(runs: Sequence[Run], workers: int) -> list[list[Run]]:

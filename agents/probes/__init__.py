@@ -17,8 +17,12 @@ from toybed.errors import unknown
 Probe = Callable[[TokenEnv, Tensor, Tensor], dict[str, Tensor]]
 
 PROBES = {
+    "answer_search": "toybed.agents.probes.answer_search:answer_search",
+    "best_answers": "toybed.agents.probes.best_answers:best_answers",
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
     "trajectories": "toybed.agents.probes.trajectories:trajectories",
+    "heads": "toybed.agents.probes.heads:heads",
+    "start_mixtures": "toybed.agents.probes.start_mixtures:start_mixtures",
 }
 """Where each probe's function is, by name."""
 

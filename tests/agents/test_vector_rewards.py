@@ -19,9 +19,11 @@ from toybed.errors import ToybedError
 from toybed.exact import gradient_moments, groups
 from toybed.objectives import get, names
 from toybed.objectives.advantages import group_standardized
+from toybed.objectives.batch import takes_vectors
+from toybed.streams import Streams
 
 KNOBS = {"clusters": 2, "tools": 4, "hops": 2, "questions": 60}
-ROWS = {"gdpo": 1, "vpo_parallel": 1, "vpo": 2, "multi_rlvr": 2}
+ROWS = {"gdpo": 1, "vpo_parallel": 1, "vpo": 2, "multi_rlvr": 2, "pkpo_vector": 2}
 """Rows that are made for vectors, and how many answers each is tried with."""
 LEARNING = Learning(updates=3, prompts=8, group=4, epochs=2, minibatches=2)
 
@@ -36,6 +38,7 @@ def test_the_rows_that_take_vectors_are_these():
     assert {name for name in names() if get(name).takes_vectors} == set(ROWS)
     assert get("gdpo").takes_vectors == get("vpo_parallel").takes_vectors == "vector"
     assert get("vpo").takes_vectors == get("multi_rlvr", over_answers="sum").takes_vectors == "set"
+    assert get("pkpo_vector").takes_vectors == "set", "what shapes the reward sees it first"
 
 
 @pytest.mark.parametrize(("name", "answers"), ROWS.items())
@@ -57,6 +60,11 @@ def test_an_objective_for_numbers_is_given_the_number():
     env = make("tool_search", **KNOBS, set_size=2)
     learning = learner(env, "grpo")
     assert learning._batch(learning._rollout(None)).reward.shape == (2, 8, 4)
+
+
+def test_a_kind_of_vector_that_there_is_not_is_refused_where_it_is_written():
+    with pytest.raises(ToybedError, match="unknown kind of reward 'sets': did you mean 'set'"):
+        takes_vectors("sets")
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -93,6 +101,38 @@ def test_multi_rlvr_under_the_worlds_own_weights_is_grpo_on_the_number():
     assert not torch.equal(ends[0], torch.zeros_like(ends[0]))
     # the same float32 numbers but for the order of a sum over three components, of which two are 0
     assert torch.allclose(*ends, rtol=0, atol=1e-5)
+
+
+def test_vpo_is_multi_rlvr_where_all_components_are_one_and_the_same():
+    """On the same responses; what each does with them differs by rounding alone.
+
+    A set's value is a mean of 100 sums of 3 products, off by less than 110 units of float32 (6e-8), so by 7e-6. The
+    least standard deviation of 4 values that are multiples of 1/3 is 1/3 sqrt(3)/4 = .144, an advantage at most
+    sqrt(3): it is off by less than (2 + sqrt(3)) 7e-6 / .144 = 1.8e-4.
+    """
+    env = make("tool_search", **KNOBS, set_size=2, common=1.0)
+    learning = learner(env, "vpo")
+    batch = learning._batch(learning._rollout(None))
+    assert torch.equal(batch.reward, batch.reward[..., :1].expand_as(batch.reward))
+    vpo = get("vpo").advantages(batch, generator=Streams("objective", [0, 1]))
+    fixed = get("multi_rlvr").advantages(batch)
+    assert torch.allclose(vpo, fixed, rtol=0, atol=1.8e-4)
+    assert torch.equal(vpo == 0, fixed == 0) and (fixed != 0).any()
+    apart = learner(make("tool_search", **KNOBS, set_size=2), "vpo")
+    batch = apart._batch(apart._rollout(None))
+    vpo = get("vpo").advantages(batch, generator=Streams("objective", [0, 1]))
+    assert not torch.allclose(vpo, get("multi_rlvr").advantages(batch), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("objective", ["grpo", "multi_rlvr", "pkpo_vector"])
+def test_who_sees_the_mean_alone_is_the_same_run_whatever_components_share(objective):
+    """The same batches: means are equal but for rounding (float32, 4 numbers below 5 in size)."""
+    worlds = [make("tool_search", **KNOBS, set_size=2, common=common) for common in (0.0, -4.0, 0.9)]
+    batches = [(learning := learner(env, objective))._batch(learning._rollout(None)) for env in worlds]
+    for batch in batches[1:]:
+        assert torch.equal(batch.log_prob_old, batches[0].log_prob_old)
+        means = [b.reward.mean(-1) if b.reward.ndim > 3 else b.reward for b in (batch, batches[0])]
+        assert torch.allclose(*means, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize(("name", "answers"), ROWS.items())

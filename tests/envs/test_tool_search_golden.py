@@ -71,6 +71,21 @@ def test_pass_at_k_of_demonstrators_is_near_that_of_the_prototype(env, habit, en
     assert float(measures["effective_tools"]) == pytest.approx(tools, abs=0.04)
 
 
+def test_components_that_are_one_and_the_same():
+    # Question 0 by tools that find hops 1 and 3: two of four components, so each is paid 1/2, exactly.
+    env = make("tool_search", common=1.0)
+    works = env.bank.works[0]
+    tokens = [int(works[hop].long().argmax() if hop != 1 else works[hop].long().argmin()) for hop in range(3)]
+    assert [bool(works[hop, token]) for hop, token in enumerate(tokens)] == [True, False, True]
+    state = env.reset(torch.tensor(0))
+    for token in tokens:
+        state = env.step(state, torch.tensor(token))
+    assert env.reward_vector(state).tolist() == [0.5] * 4
+    assert env.as_found.reward_vector(state).tolist() == [1, 0, 1, 0]
+    # At -1 twice as found less their mean: 2 - 1/2 and 0 - 1/2.
+    assert make("tool_search", common=-1.0).reward_vector(state).tolist() == [1.5, -0.5, 1.5, -0.5]
+
+
 def test_the_bank():
     # Counted on this bank: the best fixed plans of the four cues answer 955 of 2048 train questions and 950 of test
     # ones. Their expectation is .4615, with a standard deviation of sqrt(.46 * .54 / 2048) = .011.

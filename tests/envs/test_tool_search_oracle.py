@@ -61,7 +61,8 @@ def plain_result(env, question, tokens):
                     hop, failed = hop + 1, set()
                 if hop == env.hops:
                     over, right = True, all(hits)
-        vectors.append([float(x) for x in (*hits, right)])
+        found = [float(x) for x in (*hits, right)]
+        vectors.append([(1 - env.common) * x + env.common * sum(found) / len(found) for x in found])
     return vectors
 
 
@@ -71,6 +72,9 @@ def plain_result(env, question, tokens):
         {**SMALL, "hops": 3},
         {**SMALL, "guess": True},
         {**SMALL, "guess": True, "set_size": 2, "by_heart": 0.6},
+        {**SMALL, "common": -2.5},
+        {**SMALL, "set_size": 2, "common": 0.75},
+        {**SMALL, "retry": True, "calls": 4, "common": -0.5},
         {**SMALL, "retry": True, "calls": 4},
         {**SMALL, "retry": True, "calls": 3, "guess": True},
         {"clusters": 1, "tools": 3, "hops": 1, "questions": 60, "retry": True, "calls": 4, "dominant": 0.2},
@@ -97,8 +101,9 @@ def test_rewards_are_those_of_the_rules(knobs):
         if expected is None:
             assert not vector.any() and float(env.reward(end)) == 0
             continue
-        assert vector.view(env.set_size, -1).tolist() == expected
-        assert float(env.reward(end)) == max(answer[-1] for answer in expected)
+        # float32 sums of at most 4 numbers below 4
+        np.testing.assert_allclose(vector.view(env.set_size, -1).numpy(), expected, rtol=0, atol=4e-6)
+        assert float(env.reward(end)) == float(env.as_found.reward_vector(end).view(env.set_size, -1)[:, -1].max())
         paid += float(env.reward(end))
     assert paid > 0
     assert (spoiled > 0) == (env.retry or env.guess)
@@ -220,6 +225,8 @@ def test_knobs_that_make_it_harder_or_easier_move_the_optimum_of_fresh_questions
         {**SMALL, "questions": 20, "guess": True},
         {**SMALL, "questions": 20, "retry": True, "calls": 3},
         {"clusters": 1, "tools": 3, "hops": 2, "questions": 12, "guess": True, "set_size": 2},
+        {"clusters": 1, "tools": 3, "hops": 2, "questions": 12, "set_size": 2, "common": -1.5},
+        {**SMALL, "questions": 20, "common": 0.25},
     ],
 )
 def test_outcomes_and_best_of_k_are_sums_over_responses(knobs):
@@ -239,15 +246,46 @@ def test_outcomes_and_best_of_k_are_sums_over_responses(knobs):
             if chance == 0:
                 continue
             vector = env.reward_vector(states[-1]).view(env.set_size, d)
-            for m, row in enumerate(vector.long().tolist()):
+            for m, row in enumerate(env.as_found.reward_vector(states[-1]).view(env.set_size, d).long().tolist()):
                 expected[m, sum(bit << i for i, bit in enumerate(row))] += chance
             worths.append(float((vector.double() @ torch.tensor(weights, dtype=torch.float64)).max()))
             chances.append(chance)
         np.testing.assert_allclose(outcomes[:, question], expected, rtol=0, atol=1e-12)
+        assert torch.equal(env.outcomes(table, torch.tensor([question])), outcomes[:, question : question + 1])
         worths, chances = np.array(worths), np.array(chances)
-        assert float(best[1][question]) == pytest.approx(chances @ worths, abs=1e-12)
+        # Rewards are float32: mixed ones, below 4 in size, are off by up to 1e-6; those as found are whole numbers.
+        off = 1e-12 if env.common == 0 else 4e-6
+        assert float(best[1][question]) == pytest.approx(chances @ worths, abs=off)
         pairs = np.maximum.outer(worths, worths)
-        assert float(best[2][question]) == pytest.approx(chances @ pairs @ chances, abs=1e-12)
+        assert float(best[2][question]) == pytest.approx(chances @ pairs @ chances, abs=off)
+
+
+@pytest.mark.parametrize("common", [-4.0, -0.5, 0.5, 1.0])
+def test_what_components_share_moves_the_vector_and_nothing_else(common):
+    plain, moved = (make("tool_search", **SMALL, set_size=2, common=c) for c in (0.0, common))
+    assert torch.equal(plain.bank.works, moved.bank.works) and plain.optimum() == moved.optimum()
+    table = random_table(plain)
+    assert torch.equal(plain.outcomes(table), moved.outcomes(table))
+    random = np.random.default_rng(2)
+    for _ in range(50):
+        state = play(plain, int(random.integers(60)), random.integers(4, size=4).tolist())[-1]
+        found, vector = plain.reward_vector(state), moved.reward_vector(state)
+        assert torch.equal(plain.reward(state), moved.reward(state))
+        assert torch.allclose(found.mean(-1), vector.mean(-1), rtol=0, atol=1e-6)
+        # What stands between two components is (1 - common) of what did.
+        gap, less = (v[..., 0] - v[..., 1] for v in (found, vector))
+        assert torch.allclose(less, (1 - common) * gap, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("common", [-4.0, -1.0, 0.25, 0.9])
+def test_the_correlation_of_independent_components_is_the_one_that_is_documented(common):
+    """All 16 outcomes alike: independent components of equal variance."""
+    rewards = make("tool_search", common=common).outcome_rewards()
+    share = 2 * common - common**2
+    expected = share / (4 * (1 - common) ** 2 + share)
+    correlation = torch.corrcoef(rewards.T)
+    assert correlation[~torch.eye(4, dtype=torch.bool)].tolist() == pytest.approx([expected] * 12, abs=1e-12)
+    assert expected > -1 / 3
 
 
 def test_pass_at_k_of_the_scalar_is_best_of_k_of_the_answer():

@@ -16,11 +16,11 @@ from toybed.objectives.objective import Loss
 from toybed.testing.cases import random_case
 
 each_row = pytest.mark.parametrize("name", names())
-VECTOR = {"gdpo": (2,), "multi_rlvr": (3, 2), "vpo": (3, 2), "vpo_parallel": (2,)}
+VECTOR = {"gdpo": (2,), "multi_rlvr": (3, 2), "pkpo_vector": (3, 2), "vpo": (3, 2), "vpo_parallel": (2,)}
 """Rows whose reward has components, or several answers with components."""
 ALONE = {
     *("reinforce", "ppo", "ppo_gae", "reinforce_pp", "reinforce_pp_kl", "raft", "sft"),
-    *("psr", "nsr", "w_reinforce", "pkpo"),
+    *("psr", "nsr", "w_reinforce", "pkpo", "pkpo_vector"),
 }
 """Rows that do not compare the responses of a group, so that a group of one is like any other."""
 

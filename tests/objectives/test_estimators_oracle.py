@@ -491,6 +491,36 @@ def test_pkpo_identities(random_batch: Draw) -> None:
     close(best, [[[0.5], [0], [0]]])
 
 
+def half_credit_twin(group: list[float], share: float) -> list[float]:
+    if len(group) == 1 or max(group) == min(group):
+        return [0.0] * len(group)
+    scale, mean = std(group, 1) + 1e-6, sum(group) / len(group)
+    adds = [max(group) - max(group[:i] + group[i + 1 :]) for i in range(len(group))]
+    return [(share * (r - mean) + (1 - share) * more) / scale for r, more in zip(group, adds, strict=True)]
+
+
+@cases
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_half_credit(random_batch: Draw, seed: int, shape: tuple[int, int, int], share: float) -> None:
+    for batch in (graded(random_batch, seed, shape), binary(random_batch, seed, shape)):
+        got = best_of_k.half_credit(batch, share=share, ddof=1, floor=1e-6)
+        close(got, group_twin(batch.reward, lambda group: half_credit_twin(group, share)))
+
+
+@pytest.mark.parametrize(("seed", "shape"), [(seed, shape) for seed in range(3) for shape in SHAPES if shape[1] > 1])
+def test_half_credit_at_its_edges(random_batch: Draw, seed: int, shape: tuple[int, int, int]) -> None:
+    graded_batch, binary_batch = graded(random_batch, seed, shape), binary(random_batch, seed, shape)
+    for batch in (graded_batch, binary_batch):
+        close(get("half_credit", share=1.0).advantages(batch), get("grpo").advantages(batch))
+        close(get("half_credit", share=0.0).advantages(batch), get("grpo_passk").advantages(batch))
+        # The scale of the reward does not matter, nor where its zero lies.
+        moved = best_of_k.half_credit(replace(batch, reward=3 * batch.reward - 2), share=0.5, ddof=1, floor=0.0)
+        close(moved, best_of_k.half_credit(batch, share=0.5, ddof=1, floor=0.0))
+    # The only right one of G: a standard deviation of sqrt(1/G) with Bessel's correction.
+    set_only = get("half_credit", share=0.0, floor=0.0).advantages(binary_batch)
+    close(set_only, shape[1] ** 0.5 * best_of_k.max_at_k_marginal(binary_batch, k=shape[1]))
+
+
 @cases
 def test_best_margin(random_batch: Draw, seed: int, shape: tuple[int, int, int]) -> None:
     def twin(group: list[float]) -> list[float]:
@@ -584,7 +614,7 @@ def test_repo_r_reads_the_current_policy(random_batch: Draw) -> None:
 NAMES = [
     *("reinforce_pp", "reinforce_pp_kl", "reinforce_pp_baseline", "ppo_gae", "gpg", "gpg_verl", "maxrl"),
     *("qae", "qae_interpolated", "psr", "nsr", "w_reinforce", "passk", "grpo_passk", "pkpo"),
-    *("hicra", "hicra_random", "entropy_shaped", "repo_r"),
+    *("half_credit", "hicra", "hicra_random", "entropy_shaped", "repo_r"),
 ]
 # These do not compare responses of a prompt with each other, or the critic with itself.
 NOT_ZERO = {"psr", "nsr", "w_reinforce", "reinforce_pp_kl", "ppo_gae"}

@@ -243,6 +243,45 @@ def test_multi_rlvr(
     close(got, expected)
 
 
+@cases
+@pytest.mark.parametrize("weights", [None, (0.2, 0.7)])
+@pytest.mark.parametrize("answers", [0, 1, 3])
+def test_weighted_components(
+    random_batch: Draw, seed: int, shape: tuple[int, int, int], weights: tuple[float, ...] | None, answers: int
+) -> None:
+    batch = rewarded(random_batch, seed, shape, *((answers,) if answers else ()), 2)
+    w = weights or (0.5, 0.5)
+    expected = np.zeros((2, *shape[:2]))
+    for index in np.ndindex(*expected.shape):
+        sets = batch.reward.numpy()[index].reshape(-1, 2)
+        expected[index] = max(w[0] * a + w[1] * b for a, b in sets)
+    close(rewards.weighted_components(batch, reward_weights=weights), expected)
+
+
+def test_max_at_k_on_the_weighted_reward_is_pkpo_on_it(random_batch: Draw) -> None:
+    batch = rewarded(random_batch, 7, (3, 6, 4), 3)
+    number = replace(batch, reward=batch.reward.mean(-1))
+    close(get("pkpo_vector").advantages(batch), get("pkpo").advantages(number))
+    assert get("pkpo_vector").takes_vectors == "set" and get("pkpo").takes_vectors == ""
+    # One component is the number itself, bit for bit: a weight of 1.
+    one = replace(batch, reward=number.reward.unsqueeze(-1))
+    for same in (one, number):
+        assert torch.equal(get("pkpo_vector").advantages(same), get("pkpo").advantages(number))
+
+
+def test_vpo_in_parallel_of_equal_components_is_max_at_k_of_the_whole_group(random_batch: Draw) -> None:
+    batch = rewarded(random_batch, 8, (3, 4, 5), 1)
+    equal = replace(batch, reward=batch.reward.expand(-1, -1, -1, 3))
+    close(get("vpo_parallel").advantages(equal, generator=seeded(0)), get("pkpo_vector", k=4).advantages(equal))
+
+
+def test_vpo_of_equal_components_is_multi_rlvr(random_batch: Draw) -> None:
+    """The weights of a preference sum to 1, so that it has nothing to choose."""
+    batch = rewarded(random_batch, 9, (3, 4, 5), 3, 1)
+    equal = replace(batch, reward=batch.reward.expand(-1, -1, -1, -1, 4))
+    close(get("vpo").advantages(equal, generator=seeded(0)), get("multi_rlvr").advantages(equal))
+
+
 # Shaped rewards -----------------------------------------------------------------------------------------------------
 
 
@@ -324,11 +363,13 @@ def test_k1_in_the_reward_has_the_gradient_of_the_reverse_kl(estimator: str) -> 
     close(gradient, expected)
 
 
-@pytest.mark.parametrize("name", ["gdpo", "vpo", "vpo_parallel", "multi_rlvr", "rloo_kl", "dapo"])
+@pytest.mark.parametrize("name", ["gdpo", "vpo", "vpo_parallel", "multi_rlvr", "pkpo_vector", "rloo_kl", "dapo"])
 @pytest.mark.parametrize("shape", [(2, 4, 3), (2, 2, 3), (1, 2, 1)])
 def test_equal_rewards_give_exactly_nothing(random_batch: Draw, name: str, shape: tuple[int, int, int]) -> None:
     draw = random_batch(0, shape, (2,), dtype=torch.float32)
-    sizes = {"gdpo": (3,), "vpo_parallel": (3,), "vpo": (2, 3), "multi_rlvr": (2, 3)}.get(name, ())
+    sizes = {"gdpo": (3,), "vpo_parallel": (3,), "vpo": (2, 3), "multi_rlvr": (2, 3), "pkpo_vector": (2, 3)}.get(
+        name, ()
+    )
     batch = replace(draw.batch, reward=torch.full((2, *shape[:2], *sizes), 0.1), log_prob_ref=draw.batch.log_prob_old)
     loss = get(name).loss(draw.log_prob, batch, generator=seeded(0))
     (gradient,) = torch.autograd.grad(loss.value.sum(), draw.log_prob)

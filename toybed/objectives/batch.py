@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from toybed.errors import ToybedError
+from toybed.errors import ToybedError, unknown
 
 Scalar = float | Tensor
 """A hyper-parameter: a number, or one value for each stacked run as a tensor ``[S, 1, 1, 1]``.
@@ -63,13 +63,24 @@ def does_compare_group(stage: object) -> bool:
     return getattr(stage, "compares_group", False)
 
 
+VECTORS = ("vector", "set")
+"""What :func:`takes_vectors` says."""
+
+
 def takes_vectors(kind: str) -> Callable[[_Function], _Function]:
-    """Mark an advantage as made for vector rewards: a learner gives it the world's components, not their sum.
+    """Mark a stage that reads rewards as made for vectors: a learner gives it the world's components, not the number.
+
+    Of an objective it is the first such stage that counts: what shapes the reward, else the advantage.
 
     Args:
         kind: "vector" for one vector a response, ``[..., B, G, D]``; "set" for one for each of its M answers too,
             ``[..., B, G, M, D]``.
+
+    Raises:
+        ToybedError: it is another.
     """
+    if kind not in VECTORS:
+        raise unknown("kind of reward", kind, VECTORS)
 
     def mark(function: _Function) -> _Function:
         function.takes_vectors = kind  # type: ignore[attr-defined]

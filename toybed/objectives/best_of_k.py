@@ -9,7 +9,7 @@ from torch import Tensor
 
 from toybed.errors import ToybedError
 from toybed.measures.diversity import pass_at_k
-from toybed.objectives.advantages import no_spread
+from toybed.objectives.advantages import group_standardized, no_spread
 from toybed.objectives.batch import Batch, Scalar, compares_group, per_token
 
 
@@ -131,6 +131,35 @@ def max_at_k_marginal(batch: Batch, *, k: int) -> Tensor:
     above = (ordered.unsqueeze(-1) - ordered.unsqueeze(-2)).tril(-1)
     marginal = (above * weight).sum(-1)
     return torch.zeros_like(marginal).scatter(-1, order, marginal).unsqueeze(-1)
+
+
+@compares_group
+def half_credit(batch: Batch, *, share: Scalar, ddof: int, floor: Scalar) -> Tensor:
+    """Credit half for one's own reward and half for what one adds to the best of the group.
+
+    ``A_i = [share (R_i - mean_j R_j) + (1 - share) (max_j R_j - max_{j != i} R_j)] / (std_j R_j + floor)``
+
+    ========  ===========  =================================================================
+    symbol    shape        meaning
+    ========  ===========  =================================================================
+    R         [..., B, G]  reward
+    share     number       of the credit that is individual, 0 to 1
+    std       [..., B]     of the group, with ``ddof`` degrees of freedom removed
+    floor     number       added to the standard deviation
+    ========  ===========  =================================================================
+
+    Changes: a right response that is the only one of its group is pushed further up than one among many. With 0/1
+    reward and share below 1 the other right ones keep ``share`` of GRPO's push, and so do the wrong ones.
+    Default: share 0.5, ddof 1 and floor 1e-6 as in GRPO.
+    Trap: does not sum to zero over the group, so that a response nobody else matches raises what all are worth. The two
+    parts have one scale because one standard deviation divides both: for a single success among G, ``1 - 1/G`` and 1.
+    Limit: share = 1: :func:`~toybed.objectives.advantages.group_standardized`. share = 0: :func:`best_margin`, which
+    for 0/1 reward is a constant times :func:`max_at_k_marginal` with k = G. Equal rewards, and a group of one: 0.
+    Source: the two parts are those of arXiv 2402.03300 and 2505.15201; their mixture is this catalogue's, for policies
+    whose heads answer as a set.
+    """
+    own = group_standardized(batch, ddof=ddof, floor=floor)
+    return share * own + (1 - share) * best_margin(batch, by_std=True, ddof=ddof, floor=floor)
 
 
 def _check(k: int) -> None:

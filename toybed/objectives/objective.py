@@ -101,8 +101,11 @@ class Objective:
 
     @property
     def takes_vectors(self) -> str:
-        """Whether the advantage is made for vector rewards: "vector", "set" (M answers, too), or "" if for numbers."""
-        return vectors_of(self.advantage)
+        """Whether it is made for vector rewards: "vector", "set" (M answers, too), or "" if for numbers.
+
+        The stage that sees the reward first says so: what shapes it, else the advantage.
+        """
+        return vectors_of(self.shape_reward) or vectors_of(self.advantage)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -1,16 +1,19 @@
-"""Before the advantage: rewards shaped by length or by divergence from the reference.
+"""Before the advantage: rewards shaped by length or by divergence from the reference, or made of components.
 
 Each function maps a batch to a reward ``[..., B, G]``. Dynamic sampling looks at the reward as the world gave it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from toybed.errors import unknown
 from toybed.measures.divergence import SAMPLED_KL
-from toybed.objectives.batch import Batch, Scalar, needs, per_token
+from toybed.objectives.batch import Batch, Scalar, needs, per_token, takes_vectors
+from toybed.objectives.vector_rewards import answer_sets, weighted_sum
 
 
 def overlong_penalty(batch: Batch, *, max_length: int | None, cache: int) -> Tensor:
@@ -55,6 +58,29 @@ def negated(batch: Batch) -> Tensor:
     Source: a control of this project.
     """
     return -per_token(batch.reward, batch).squeeze(-1)
+
+
+@takes_vectors("set")
+def weighted_components(batch: Batch, *, reward_weights: Sequence[float] | None) -> Tensor:
+    """A number made of the components, by fixed weights; of several answers the best one counts.
+
+    ``R'_i = max_m w . r_im``
+
+    ==============  =================  ======================================================
+    symbol          shape              meaning
+    ==============  =================  ======================================================
+    r               [..., B, G, M, D]  reward vector of each of the M answers in response i
+    reward_weights  [D] or None        w; None weighs all components 1/D
+    ==============  =================  ======================================================
+
+    Changes: an objective for numbers learns from the components, a denser signal than the number of the world; which
+    of them an answer has is lost. Entropy: as its base, and later, since a group is silent less often.
+    Default: 1/D each, the mean of the preferences of VPO.
+    Trap: a fixed trade-off: two answers with the same sum are one and the same.
+    Limit: one component of one answer: the identity.
+    Source: the scalarisation of the baselines in arXiv 2605.22817 (their weights were not seen in print).
+    """
+    return weighted_sum(answer_sets(batch), reward_weights).amax(-1)
 
 
 @needs("log_prob_ref")

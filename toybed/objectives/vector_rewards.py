@@ -159,7 +159,7 @@ def fixed_scalarization(
     Source: the baseline of arXiv 2605.22817, in its documents; the pooling is ambiguous there.
     """
     reward = answer_sets(batch)
-    score = (reward * _weights(reward_weights, reward, fill=1 / reward.shape[-1])).sum(-1)
+    score = weighted_sum(reward, reward_weights)
     if over_answers not in ("best", "sum"):
         raise unknown("over_answers", over_answers, ("best", "sum"))
     value = score.amax(-1) if over_answers == "best" else score.sum(-1)
@@ -171,6 +171,11 @@ def answer_sets(batch: Batch) -> Tensor:
     reward = batch.reward
     missing = batch.log_prob_old.ndim + 1 - reward.ndim
     return reward[(..., *(None,) * missing)] if missing == 2 else reward.unsqueeze(-2) if missing == 1 else reward
+
+
+def weighted_sum(reward: Tensor, reward_weights: Sequence[float] | None) -> Tensor:
+    """The components ``[..., D]`` under fixed weights ``[D]``, 1/D each where there are none: ``[...]``."""
+    return (reward * _weights(reward_weights, reward, fill=1 / reward.shape[-1])).sum(-1)
 
 
 def expected_best(reward: Tensor, preference: Tensor) -> Tensor:

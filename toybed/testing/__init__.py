@@ -8,7 +8,7 @@ mask) -> loss`` of tensors ``[B, G, T]``. Cases are drawn and shrunk by hypothes
 float64, from small grids, so that a counterexample can be read.
 """
 
-from toybed.testing.cases import Case, LawBroken, Subject, cases, random_case, subject_of
+from toybed.testing.cases import REWARDS, Case, LawBroken, Subject, cases, random_case, subject_of
 from toybed.testing.checking import Finding, broken, check_objective, examine, findings
 from toybed.testing.laws import LAWS, Law
 from toybed.testing.likeness import Likeness, likenesses
@@ -16,6 +16,7 @@ from toybed.testing.worlds import check_token_env
 
 __all__ = [
     "LAWS",
+    "REWARDS",
     "Case",
     "Finding",
     "Law",

@@ -142,6 +142,12 @@ def subject_of(thing: Any, name: str = "") -> Subject:
 
 AXES = {"": (), "vector": (3,), "set": (2, 3)}
 """How many components, and answers before them, the reward of a response has at most."""
+REWARDS = {
+    "": "one number for each response, [B, G]",
+    "vector": "1 to 3 components for each response, [B, G, D]",
+    "set": "1 to 3 components for each of 1 or 2 answers of a response, [B, G, M, D]",
+}
+"""The same in words."""
 
 
 @st.composite

@@ -216,6 +216,7 @@ def _improves(subject: Subject, case: Case) -> None:
         value=torch.zeros_like(fixed),
         log_z=torch.zeros_like(fixed[:, :, 0, 0]),
     )
+    batch = replace(batch, reward=_as_component(subject, batch.reward))
     value = record_loss(subject.objective, log_prob, batch, torch.ones_like(fixed))
     chance = fixed.sum((1, 2, 3)).exp()
     (step,) = torch.autograd.grad((chance * value).sum(), leaf)
@@ -253,12 +254,22 @@ def _component_shift(subject: Subject, case: Case) -> None:
 
 def _one_component(subject: Subject, case: Case) -> None:
     number = case.batch.reward.flatten(2)[..., 0]
-    alone = number[..., None] if subject.vectors == "vector" else number[..., None, None]
-    _close(
-        subject.gradient(_with_reward(case, alone)),
-        subject.gradient(_with_reward(case, number)),
-        f"with rewards {list(alone.shape)} of one component instead of the same numbers {list(number.shape)}",
-    )
+    alone = _as_component(subject, number)
+    what = f"with rewards {list(alone.shape)} of one component instead of the same numbers {list(number.shape)}"
+    expected = subject.gradient(_with_reward(case, alone))
+    try:
+        seen = subject.gradient(_with_reward(case, number))
+    except Exception as error:  # whatever a stage does that counts on another shape
+        raise LawBroken(f"{what}: it raises {type(error).__name__}: {error}; {READS_ALL} reads every shape") from error
+    _close(expected, seen, f"{what} ({READS_ALL} reads every shape)")
+
+
+READS_ALL = "toybed.objectives.vector_rewards.answer_sets"
+
+
+def _as_component(subject: Subject, number: Tensor) -> Tensor:
+    """Numbers as what the subject is made for: vectors of one component, or sets of one such vector."""
+    return number[(..., *(None,) * {"": 0, "vector": 1, "set": 2}[subject.vectors])]
 
 
 def _record(subject: Subject) -> bool:

@@ -13,6 +13,9 @@ from toybed.testing.cases import ADVANTAGE, Case, random_case, subject_of
 CREDIT = {"advantage", "shape_reward", "keep_group", "controller"}
 """Stages that a plain function has no part in: rows that differ in these alone are not compared with one."""
 
+READABLE = {"": ("",), "vector": ("vector", "set"), "set": ("set",)}
+"""Of what :attr:`~toybed.testing.cases.Subject.vectors` says: rows that are made for such rewards, or can read them."""
+
 
 @dataclass(frozen=True)
 class Likeness:
@@ -36,7 +39,7 @@ def likenesses(thing: Any, count: int = 12) -> list[Likeness]:
 
     Gradients are compared on ``count`` stale batches, the same every time. A plain function is given the advantage of
     :data:`ADVANTAGE`, and so are the rows it is compared with. An objective for vector rewards is compared with those
-    rows that can read them.
+    rows that can read them, one for numbers with those that are made for numbers.
     """
     from toybed.objectives import catalogue
 
@@ -46,8 +49,8 @@ def likenesses(thing: Any, count: int = 12) -> list[Likeness]:
     result = []
     for name in catalogue.names():
         known = catalogue.get(name)
-        if subject.vectors and known.takes_vectors not in (subject.vectors, "set"):
-            continue  # it cannot read these rewards
+        if subject.objective is not None and known.takes_vectors not in READABLE[subject.vectors]:
+            continue
         if subject.objective is None and set(catalogue.row(name).changed()) <= CREDIT:
             continue  # with another's advantage it would only be its parent again
         rival = subject_of(replace(known, advantage=ADVANTAGE) if subject.objective is None else known)

@@ -257,7 +257,7 @@ register(
         limits=("without std: pkpo with k = G",),
     )
 )
-register(
+PKPO = register(
     derive(
         REINFORCE,
         name="pkpo",
@@ -273,6 +273,22 @@ register(
             "do not standardise afterwards",
         ),
         limits=("k = 1: reinforce over G", "k = G: the best response's margin over the second"),
+    )
+)
+
+register(
+    derive(
+        GRPO,
+        name="half_credit",
+        title="Half individual, half set credit",
+        year=2026,
+        entropy="falls slower",
+        source="this catalogue; parts: arXiv 2402.03300, 2505.15201",
+        verified="D",
+        summary="half GRPO's advantage, half what a response adds to the best of its group",
+        advantage=stage("best_of_k.half_credit", share=0.5, ddof=1, floor=1e-6),
+        traps=("group sums are not zero: the set's part only pushes up",),
+        limits=("share = 1: grpo", "share = 0: grpo_passk; for 0/1 reward a constant times pkpo with k = G"),
     )
 )
 

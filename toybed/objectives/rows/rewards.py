@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from toybed.objectives.catalogue import derive, register, stage
 from toybed.objectives.rows.classics import GRPO, RLOO, TOKEN_MEAN
+from toybed.objectives.rows.estimators import PKPO
 
 register(
     derive(
@@ -71,6 +72,24 @@ register(
         advantage=stage("vector_rewards.fixed_scalarization", reward_weights=None, over_answers="best", floor=1e-6),
         traps=("the sources disagree on whether the answers of a set are summed or the best one counts",),
         limits=("M = 1: grpo with the population's std on the weighted reward",),
+    )
+)
+register(
+    derive(
+        PKPO,
+        name="pkpo_vector",
+        title="Max@k on the weighted reward",
+        year=2026,
+        entropy="falls slower",
+        source="arXiv 2505.15201 on the scalarisation of arXiv 2605.22817, whose baseline Max-at-K it stands for",
+        verified="D",
+        summary="PKPO on the components under fixed weights: the best of k parallel answers, one preference",
+        shape_reward=stage("rewards.weighted_components", reward_weights=None),
+        traps=(
+            "the paper's estimator of max@k and its weights were not seen; these are PKPO's and 1/D",
+            "k = 4 is this catalogue's",
+        ),
+        limits=("D = 1: pkpo", "k = G: vpo_parallel where all components are equal"),
     )
 )
 register(

@@ -1,0 +1,460 @@
+"""Do multi-head policies separate collapse from reward maximisation?
+
+Question
+    A policy that maximises reward collapses onto one strategy. If it has several heads, may each of them collapse while
+    the ensemble stays diverse? What do the number of heads and their credit do, and where can an ensemble not help?
+Claim
+    An ensemble of heads separates collapse from reward maximisation: each head collapses and earns as much pass@1 as a
+    single policy, while the mixture keeps its diversity.
+Source
+    A question of this project. Related: Policy Split, arXiv 2604.11510. Set credit: the marginal of PKPO, arXiv
+    2505.15201.
+Sweep
+    A head is drawn for each response and shown to the policy; all arms sample as many responses, for the same prompts.
+    ToolSearch, a table for each head: N of 1, 2, 4 and 8 heads with individual credit (GRPO, whose groups compare the
+    heads); with set credit (what a response adds to the best of its group), and half of each. ChainReach with 61
+    values, an MLP with an embedding of the head: N of 1 and 4.
+    Controls, in both worlds. Is it the credit: one head with set credit, with half, and pass@k training. Is it
+    entropy: one head with an entropy bonus. Is it the parameters: as many heads, chosen by the prompt and not at
+    random. Is it seed luck: heads that never meet in a group, each of which is a run of its own in the table. Is it the
+    samples: one head with an eighth of the prompts, and eight heads for four times as many updates. Is it the trunk
+    that a network's heads share: a network for each, and as many samples for each as for one, in a smaller world. Can
+    it help where there is one clearly best strategy: ToolSearch whose cue names the cluster.
+Measure
+    Exact. pass@1 and pass@64 of k independent samples of the mixture: on train prompts in ToolSearch, where a policy
+    sees nothing of a question but its cue, on held-out prompts in ChainReach. Entropy given the head, nats per token,
+    as a language model's is given its prompt. Head information: what a response tells about its head, the mixture's
+    entropy less the heads', between 0 and log N nats.
+    A single policy is free to mix in the base that it started from, or another policy: rivals are these mixtures (with
+    the base exactly, of two policies by the chord between them, which is the least that such a mixture has).
+Rule of judgement
+    Written before the first run of this file. Known then: a prototype of ToolSearch in other code, on one seed, with
+    pass@64 .45 for one head, .71 for 4 and .77 for 8 with individual credit; of ChainReach nothing. By 95 % intervals
+    over seeds, paired, the ensemble with individual credit against one head, in both worlds:
+    pass@1 not lower by more than 0.02 (supported above -0.02, refuted below);
+    pass@64 higher by 0.1 in ToolSearch, by 0.05 in ChainReach (undecided where one head lost less than that);
+    a head has lost at least nine tenths of the entropy that the single policy lost (undecided where that lost less than
+    half of its own);
+    the mixture keeps at least half of log N nats of head information.
+    The claim is refuted if one of the eight is refuted, supported if all are supported, else undecided. Credit, number
+    of heads, rivals and controls are judged beside it. At the quick size ChainReach is small and few arms are run.
+    What was changed after a result had been seen stands in AMENDMENTS, and in every report.
+What a student should see
+    In ToolSearch, where each head has a table of its own, most of it is true: 8 heads collapse like one policy, earn as
+    much (pass@1 .426, one head .430), and the mixture solves .66 at pass@64 where one solves .46. What separates them
+    is luck: heads that never meet in a group do as well (.70), as mixed runs of other seeds would. Luck repeats itself,
+    so 8 heads carry 0.87 nats of information and not 2.08, and two well chosen plans in turn would be better than all
+    8 (pass@1 .446, pass@64 .699; the optimum over all mixtures is .969). Nor does it beat one policy that is kept
+    diverse by an entropy bonus or by half-and-half credit. What does is half-and-half credit of 8 heads (.423 and
+    .771); set credit alone gives more pass@64 (.89) and costs a quarter of the pass@1.
+    In ChainReach the heads share a network, and the claim fails: they are all but alike (0.24 of 1.39 nats), and no
+    better than one at pass@64. With networks of their own, and as many samples for each as one policy has, they do
+    differ, keep the pass@1 and bring pass@64 from .91 to .98; the same samples in one trunk would have raised pass@1.
+    Where the cue names the best tool, the heads still differ in luck: a little pass@64 is won, and pass@1 lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toybed import plotting
+from toybed.benchmarks import mixtures
+from toybed.benchmarks.ensembles_measures import MANY, at, entropy_lost, excess, gained, points
+from toybed.benchmarks.ensembles_sweep import CHAIN, COUNTS, LONG, TOOLS, WORLDS, World, arms
+from toybed.stats import Interval, mean_interval, mean_of_found
+from toybed.study import Records, Study, Verdict, above, all_of, below, headline, number, register
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COST = 0.02  # of pass@1: less is not meant
+COLLAPSED = 0.9  # of the entropy that the single policy lost
+FELL = 0.5  # of its entropy: less is no collapse
+KEPT = 0.5  # of log N nats
+NO_HELP = 0.05  # of pass@64: within it an ensemble did not help
+
+CLAIM = (
+    "An ensemble of heads separates collapse from reward maximisation: each head collapses and earns as much pass@1 as "
+    "a single policy, while the mixture keeps its diversity."
+)
+RULE = (
+    "four parts in each of two worlds (pass@1 not lower, pass@64 higher, each head collapsed, heads differ): refuted "
+    "if one is refuted, supported if all are supported, else undecided"
+)
+AMENDMENTS = (
+    "In the first standard run the heads of ChainReach's network hardly differed, which refuted the claim. Whether it "
+    "is the trunk that they share was asked then, beside the claim. Networks of their own with a quarter of the "
+    "samples each did differ (1.33 of 1.39 nats) and solved nothing; a table in a smaller world solved everything. So "
+    "the question is put in a smaller world where each head has as many samples as one policy. The rule and the "
+    "outcome are as they were.",
+)
+
+
+def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
+    """The whole answer and its parts."""
+    deciding = [part for world in WORLDS for part in _separates(records, world)]
+    told = []
+    for world in WORLDS:
+        outcomes = ", ".join(
+            f"{name} {number(at_end, '.3f')} ({number(single, '.3f')})"
+            for name, at_end, single in (
+                (name, _mean(records, world.ensemble(), m, world), _mean(records, world.single, m, world))
+                for name, m in (("pass@1", "reward"), (MANY, MANY), ("entropy a token", "entropy"))
+            )
+        )
+        information = _mean(records, world.ensemble(), "head_information", world)
+        told.append(
+            f"{world.name}, {world.count} heads (one): {outcomes}; head information {number(information)} of "
+            f"{np.log(world.count):.2f} nats."
+        )
+    verdict = headline(CLAIM, parts=deciding, shown=deciding[1], rule=RULE, sentence=" ".join(told), records=records)
+    beside = [_more_heads(records), _no_help(records)]
+    for world in WORLDS:
+        beside += [_outside(records, world, kind) for kind in KINDS if world.ensemble(kind) in records]
+        if world.ensemble("set") in records:
+            beside += [_credit(records, world), _parameters(records, world), _luck(records, world)]
+    if f"{CHAIN.prefix}small_single" in records:
+        beside.append(_networks(records))
+    beside += [_starved(records), _shifted(records)]
+    if "heads_8_long" in records:
+        beside.append(_lasts(records))
+    return verdict, [*deciding, *beside]
+
+
+def _mean(records: Mapping[str, Records], arm: str, measure: str, world: World) -> float:
+    return mean_of_found(at(records, arm, f"{measure}_{world.split}"))
+
+
+def _place(records: Mapping[str, Records], arm: str, world: World) -> str:
+    """Pass@1 and pass@64 of an arm, for a sentence."""
+    return " and ".join(number(_mean(records, arm, m, world), ".3f") for m in ("reward", MANY))
+
+
+def _separates(records: Mapping[str, Records], world: World) -> list[Verdict]:
+    """The four deciding parts of a world."""
+    many, one, split = world.ensemble(), world.single, world.split
+    reward = gained(records, many, one, f"reward_{split}")
+    diversity = gained(records, many, one, f"{MANY}_{split}")
+    lost = mean_of_found(at(records, one, f"{MANY}_{split}", 0)) - _mean(records, one, MANY, world)
+    of_one, of_head = (entropy_lost(records, arm, split) for arm in (one, many))
+    collapse = mean_interval(of_head - COLLAPSED * of_one)
+    before = mean_of_found(at(records, one, f"entropy_{split}", 0))
+    information = mean_interval(at(records, many, f"head_information_{split}"))
+    least = KEPT * float(np.log(world.count))
+    fell = mean_of_found(of_one) > FELL * before
+    entropies = ", ".join(
+        f"{name} {number(mean_of_found(at(records, arm, f'entropy_{split}', 0)), '.3f')} to "
+        f"{number(_mean(records, arm, 'entropy', world), '.3f')}"
+        for name, arm in (("a head's", many), ("the single policy's", one))
+    )
+    best, worst = (number(_mean(records, many, f"success_{w}_head", world), ".3f") for w in ("best", "worst"))
+    return [
+        Verdict(
+            f"{world.name}: {world.count} heads earn as much pass@1 as one.",
+            above(reward, -COST),
+            *reward,
+            rule=f"pass@1 less that of one head, paired: supported above -{COST:g}, refuted below.",
+            sentence=f"{_with_ends(reward)}; best head {best}, worst {worst}.",
+        ),
+        Verdict(
+            f"{world.name}: their mixture solves more at pass@64.",
+            above(diversity, world.gain) if lost > world.gain else "undecided",
+            *diversity,
+            rule=f"pass@64 less that of one head, paired: supported above {world.gain:g}, refuted below; undecided "
+            f"where one head lost less than {world.gain:g} of its base's.",
+            sentence=f"{_with_ends(diversity)}; one head lost {number(lost, '.3f')} of its base's.",
+        ),
+        Verdict(
+            f"{world.name}: each head collapses as the single policy does.",
+            above(collapse, 0.0) if fell else "undecided",
+            *collapse,
+            rule=f"entropy lost by a head less {COLLAPSED:g} of what the single policy lost, nats per token, paired: "
+            f"supported above 0, refuted below; undecided where the latter is below {FELL:g} of the base's.",
+            sentence=f"Entropy a token: {entropies}.",
+        ),
+        Verdict(
+            f"{world.name}: the heads differ.",
+            above(information, least),
+            *information,
+            rule=f"head information, nats: supported above {KEPT:g} log {world.count} = {least:.2f}, refuted below.",
+            sentence=f"{_with_ends(information)} of at most {np.log(world.count):.2f} nats; per token the mixture has "
+            f"{number(_mean(records, many, 'mixture_entropy', world), '.3f')}, a head "
+            f"{number(_mean(records, many, 'head_entropy', world), '.3f')}.",
+        ),
+    ]
+
+
+def _with_ends(interval: Interval) -> str:
+    if not interval.n:
+        return "not known"
+    return f"{interval.estimate:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+# -- beside the claim -------------------------------------------------------------------------------------------------
+def _more_heads(records: Mapping[str, Records]) -> Verdict:
+    ladder = ["single", *(f"heads_{count}" for count in COUNTS)]
+    steps = [gained(records, b, a, f"{MANY}_{TOOLS.split}") for a, b in pairwise(ladder)]
+    places = "; ".join(f"{n}: {_place(records, arm, TOOLS)}" for n, arm in zip((1, *COUNTS), ladder, strict=True))
+    return Verdict(
+        "ToolSearch: each doubling of the heads adds to pass@64.",
+        all_of([above(step, 0.0) for step in steps]),
+        *min(steps, key=lambda step: np.nan_to_num(step.estimate, nan=np.inf)),
+        rule="three paired differences, each supported above 0, refuted below; shown is the smallest.",
+        sentence=f"pass@1 and pass@64 by heads: {places}.",
+    )
+
+
+def _no_help(records: Mapping[str, Records]) -> Verdict:
+    gain = gained(records, "known_heads_8", "known_single", f"{MANY}_{TOOLS.split}")
+    information = _mean(records, "known_heads_8", "head_information", TOOLS)
+    return Verdict(
+        "ToolSearch: where the cue names the best tool, an ensemble does not help.",
+        below(gain, NO_HELP),
+        *gain,
+        rule=f"pass@64 of 8 heads less that of one, cue always right, paired: supported below {NO_HELP:g}, refuted "
+        "above.",
+        sentence=f"pass@1 and pass@64 {_place(records, 'known_heads_8', TOOLS)}, of one head "
+        f"{_place(records, 'known_single', TOOLS)}; head information {number(information)} nats.",
+    )
+
+
+KINDS = {"heads": "individual", "half": "half-and-half", "set": "set"}
+
+
+def _outside(records: Mapping[str, Records], world: World, kind: str) -> Verdict:
+    interval = mean_interval(excess(records, world, world.ensemble(kind)))
+    return Verdict(
+        f"{world.name}: {world.count} heads with {KINDS[kind]} credit have more than single policies and their "
+        "mixtures.",
+        above(interval, 0.0),
+        *interval,
+        rule="pass@64 above the most that rivals (one head with each credit or bonus, the base, and mixtures of two) "
+        "have at its pass@1: supported above 0, refuted below.",
+        sentence=f"pass@1 and pass@64 {_place(records, world.ensemble(kind), world)}: {_with_ends(interval)} pass@64.",
+    )
+
+
+def _credit(records: Mapping[str, Records], world: World) -> Verdict:
+    interval = gained(records, world.ensemble("set"), world.ensemble(), f"{MANY}_{world.split}")
+    cost = gained(records, world.ensemble("set"), world.ensemble(), f"reward_{world.split}")
+    places = "; ".join(
+        f"{KINDS[kind]} {_place(records, world.ensemble(kind), world)}, with one head {_place(records, arm, world)}"
+        for kind, arm in (
+            ("heads", world.single),
+            ("half", f"{world.prefix}single_half"),
+            ("set", f"{world.prefix}single_set"),
+        )
+    )
+    return Verdict(
+        f"{world.name}: set credit gives the ensemble more pass@64 than individual credit, and less pass@1.",
+        all_of([above(interval, 0.0), below(cost, 0.0)]),
+        *interval,
+        rule="paired differences of set and individual credit, pass@64 (shown) above 0 and pass@1 below: supported if "
+        "both, refuted if one is refuted.",
+        sentence=f"pass@1 and pass@64: {places}.",
+    )
+
+
+def _parameters(records: Mapping[str, Records], world: World) -> Verdict:
+    arm = world.ensemble("prompt")
+    interval = gained(records, arm, world.single, f"{MANY}_{world.split}")
+    return Verdict(
+        f"{world.name}: as many parameters without a choice do not do it.",
+        below(interval, world.gain),
+        *interval,
+        rule="pass@64 with the head given by the prompt less that of one head, paired: supported below "
+        f"{world.gain:g}, refuted above.",
+        sentence=f"pass@1 and pass@64 {_place(records, arm, world)}, one head {_place(records, world.single, world)}.",
+    )
+
+
+def _luck(records: Mapping[str, Records], world: World) -> Verdict:
+    arm = world.ensemble("apart")
+    interval = gained(records, world.ensemble(), arm, f"{MANY}_{world.split}")
+    return Verdict(
+        f"{world.name}: heads that are compared in a group differ more than heads that learn apart.",
+        above(interval, 0.0),
+        *interval,
+        rule="pass@64 with heads mixed in each group less that with one head a group, paired: supported above 0, "
+        "refuted below.",
+        sentence=f"pass@1 and pass@64 apart {_place(records, arm, world)} (head information "
+        f"{number(_mean(records, arm, 'head_information', world))}), together "
+        f"{_place(records, world.ensemble(), world)} "
+        f"({number(_mean(records, world.ensemble(), 'head_information', world))}).",
+    )
+
+
+def _networks(records: Mapping[str, Records]) -> Verdict:
+    one, shared, own = (f"{CHAIN.prefix}small_{name}" for name in ("single", "heads_4", "own_4"))
+    gain = gained(records, own, one, f"{MANY}_{CHAIN.split}")
+    lost = mean_of_found(at(records, one, f"{MANY}_{CHAIN.split}", 0) - at(records, one, f"{MANY}_{CHAIN.split}"))
+    ends = "; ".join(
+        f"{name} {_place(records, arm, CHAIN)} ({number(_mean(records, arm, 'head_information', CHAIN))} nats)"
+        for name, arm in (("networks", own), ("a trunk in common", shared), ("one head", one))
+    )
+    return Verdict(
+        "ChainReach: heads with networks of their own, and as many samples for each as for one, solve more at pass@64.",
+        above(gain, CHAIN.gain) if lost > CHAIN.gain else "undecided",
+        *gain,
+        rule=f"in a smaller world, pass@64 less that of one head, paired: supported above {CHAIN.gain:g}, refuted "
+        f"below; undecided where one head lost less than {CHAIN.gain:g} of its base's.",
+        sentence=f"pass@1, pass@64 and head information: {ends}.",
+    )
+
+
+def _starved(records: Mapping[str, Records]) -> Verdict:
+    interval = gained(records, "few", "single", f"reward_{TOOLS.split}")
+    return Verdict(
+        "ToolSearch: an eighth of the samples is enough for one policy, so no head is starved.",
+        above(interval, -COST),
+        *interval,
+        rule=f"pass@1 of one head with an eighth of the prompts less that with all: supported above -{COST:g}, refuted "
+        "below.",
+        sentence=f"pass@1 and pass@64 {_place(records, 'few', TOOLS)}, with all {_place(records, 'single', TOOLS)}, of "
+        f"8 heads {_place(records, 'heads_8', TOOLS)}.",
+    )
+
+
+def _shifted(records: Mapping[str, Records]) -> Verdict:
+    gain, reward = (gained(records, "heads_8", "single", f"{m}_test") for m in (MANY, "reward"))
+    told = "; ".join(
+        f"{name} {number(mean_of_found(at(records, arm, f'{MANY}_test')), '.3f')}"
+        for name, arm in (("8 heads", "heads_8"), ("set credit", "set_8"), ("one head", "single"))
+    )
+    return Verdict(
+        "ToolSearch: when the dominant index has gone stale, the ensemble solves more at pass@64.",
+        above(gain, TOOLS.gain),
+        *gain,
+        rule=f"pass@64 on the shifted questions less that of one head, paired: supported above {TOOLS.gain:g}, refuted "
+        "below.",
+        sentence=f"pass@64: {told}; pass@1 of 8 heads {_with_ends(reward)} against one.",
+    )
+
+
+def _lasts(records: Mapping[str, Records]) -> Verdict:
+    gain = gained(records, "heads_8_long", "single", f"{MANY}_{TOOLS.split}")
+    return Verdict(
+        f"ToolSearch: the difference lasts, {LONG} times the updates later.",
+        above(gain, TOOLS.gain),
+        *gain,
+        rule=f"pass@64 of 8 heads after {LONG} times the updates less that of one head: supported above "
+        f"{TOOLS.gain:g}, refuted below.",
+        sentence=f"pass@1 and pass@64 {_place(records, 'heads_8_long', TOOLS)}; head information "
+        f"{number(_mean(records, 'heads_8_long', 'head_information', TOOLS))} nats, entropy a token "
+        f"{number(_mean(records, 'heads_8_long', 'entropy', TOOLS), '.3f')}.",
+    )
+
+
+# -- drawing --------------------------------------------------------------------------------------------------------
+BLACK, BLUE, ORANGE, GREEN = plotting.COLOURS[:4]
+GREY = "#777777"
+
+
+def figure(records: Mapping[str, Records]) -> Figure:
+    """pass@64 against pass@1 in both worlds, and entropies against the number of heads."""
+    with plotting.panels(3, width=4.9, height=4.6) as (page, (tools, entropies, chain)):
+        _draw_entropies(entropies, records)
+        for axes, world in ((tools, TOOLS), (chain, CHAIN)):
+            _draw_plane(axes, records, world)
+    return page
+
+
+def _draw_plane(axes: Axes, records: Mapping[str, Records], world: World) -> None:
+    def place(arm: str) -> tuple[float, float]:
+        return _mean(records, arm, "reward", world), _mean(records, arm, MANY, world)
+
+    _draw_frontier(axes, records, world)
+    before, many = (mean_of_found(at(records, world.single, f"{m}_{world.split}", 0)) for m in ("reward", MANY))
+    named = {"base": (before, many)}
+    axes.plot(*named["base"], "o", color=BLACK, markersize=5)
+    for arm in (arm for arm in world.rivals if arm in records):
+        axes.plot(*place(arm), "o", color=BLACK, markersize=5)
+        named[_name(arm.removeprefix(world.prefix))] = place(arm)
+    ladder = [arm for n in COUNTS if (arm := f"{world.prefix}heads_{n}") in records]
+    credit = [world.ensemble(kind) for kind in KINDS if world.ensemble(kind) in records]
+    for line in ([world.single, *ladder], credit):
+        axes.plot(*np.array([place(arm) for arm in line]).T, "-", color=BLUE, linewidth=1, zorder=1)
+    for arm in {*ladder, *credit}:
+        axes.plot(*place(arm), "D", color=BLUE, markersize=5.5)
+        named[_name(arm.removeprefix(world.prefix))] = place(arm)
+    controls = (
+        *(world.ensemble(kind) for kind in ("prompt", "apart", "own")),
+        *(("few", "heads_8_long") if world is TOOLS else ()),
+    )
+    for arm in (arm for arm in controls if arm in records):
+        axes.plot(*place(arm), "D", color=ORANGE, markersize=5, markerfacecolor="white")
+        named[_name(arm.removeprefix(world.prefix))] = place(arm)
+    axes.margins(x=0.16, y=0.08)
+    which = "train questions" if world is TOOLS else "held-out prompts"
+    axes.set(title=f"{world.name}, {which}", xlabel="pass@1", ylabel="pass@64")
+    plotting.label_points(axes, {name: found for name, found in named.items() if np.isfinite(found).all()})
+
+
+def _draw_frontier(axes: Axes, records: Mapping[str, Records], world: World) -> None:
+    found = points(records, world.rivals, world.split)
+    rewards = found[:, 0][np.isfinite(found[:, 0])]
+    if not len(rewards):
+        return
+    grid = np.linspace(rewards.min(), rewards.max(), 60)
+    lines = np.stack([mixtures.frontier(found, np.full(found.shape[-1], x)) for x in grid], 1)
+    axes.plot(grid, plotting.sound_mean(lines), "-", color=GREY, linewidth=1.2, zorder=0)
+
+
+def _name(arm: str) -> str:
+    """An arm without its world, on the plane."""
+    kind, _, rest = arm.partition("_")
+    match kind:
+        case "single":
+            return {"": "one head", "set": "one, set", "half": "one, half", "passk": "one, pass@k"}[rest]
+        case "bonus":
+            return f"bonus {rest}"
+        case "few":
+            return "one, 1/8 samples"
+    count, _, long = rest.partition("_")
+    how = {"heads": "heads", "set": "set", "half": "half", "prompt": "by prompt", "apart": "apart"}
+    return f"{count} {how[kind]}" + (f", {LONG}x updates" if long else "")
+
+
+def _draw_entropies(axes: Axes, records: Mapping[str, Records]) -> None:
+    counts = (1, *COUNTS)
+    ladder = ["single", *(f"heads_{n}" for n in COUNTS)]
+    rows = {"mixture": ("mixture_entropy", BLUE), "head": ("head_entropy", ORANGE)}
+    ends = {}
+    for name, (measure, colour) in rows.items():
+        # nats per response: ToolSearch's has three tokens
+        values = np.stack([3 * at(records, arm, f"{measure}_{TOOLS.split}") for arm in ladder], 1)
+        plotting.mean_line(axes, np.array(counts), values, colour, marker="o", markersize=4)
+        ends[name] = (8.0, float(plotting.sound_mean(values)[-1]), colour)
+    axes.plot(counts, np.log(counts), "--", color=GREY, linewidth=1)
+    ends["log N"] = (8.0, float(np.log(8)), GREY)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [str(n) for n in counts])
+    axes.set(title="ToolSearch, individual credit", xlabel="heads N", ylabel="entropy of a response, nats")
+    plotting.label_ends(axes, ends)
+
+
+STUDY = register(
+    Study(
+        name="ensembles",
+        question="Do multi-head policies separate collapse from reward maximisation?",
+        claim=CLAIM,
+        source="this project; Policy Split: arXiv 2604.11510; set credit: 2505.15201",
+        rule=RULE,
+        amendments=AMENDMENTS,
+        arms=arms,
+        seeds={"quick": 3, "standard": 8, "full": 20},
+        judge=judge,
+        figure=figure,
+        caption=(
+            "Left and right: pass@64 against pass@1 of the mixture, means over seeds; up and to the right is better. "
+            "Black: one head, by credit and entropy bonus; grey line: the most that these, the base and their mixtures "
+            "have. Blue: several heads, by number and by credit; hollow: controls. Middle: entropy of a response given "
+            "its head, and of the mixture; the gap is the head information, at most log N."
+        ),
+    )
+)
