@@ -225,6 +225,8 @@ class Setting:
         learning: how it is trained from there.
         start: another start than the base. World, policy, heads and supervised are then those of the run it continues.
         probes: names of ``toybed.agents.probes`` that are measured at the start and at the end.
+        learner: None is policy gradient; :class:`Meta` learns how to adapt.
+        adaptation: measured at the start and at the end: what the policy is worth to each task once it has adapted so.
     """
 
     objective: Spec = Spec("grpo")
@@ -235,6 +237,8 @@ class Setting:
     learning: Learning = Learning()
     start: Start = Start()
     probes: tuple[str, ...] = ()
+    learner: Meta | None = None
+    adaptation: Adaptation | None = None
 
     def __post_init__(self) -> None:
         before = self.start.after

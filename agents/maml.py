@@ -257,6 +257,8 @@ class MetaGradient:
             to each after adaptation, ``epochs`` outer steps; ``minibatches`` is not read.
         meta: the method and the adaptation.
         seeds: the runs' root seeds.
+        learning_rate: one for each run, ``[S]``, in the place of the config's.
+        stage: how many runs came before this one, which it continues: its random numbers are others than theirs.
 
     Raises:
         ToybedError: an objective needs what there is not here; more tasks are wanted than there are train prompts.
@@ -271,6 +273,9 @@ class MetaGradient:
         learning: Learning,
         meta: Meta,
         seeds: list[int],
+        *,
+        learning_rate: Tensor | None = None,
+        stage: int = 0,
     ) -> None:
         self._pool = env.prompts("train")
         if learning.prompts > len(self._pool):
@@ -282,10 +287,12 @@ class MetaGradient:
         self._adapter = Adapter(env, spec, seeds, tasks, meta.adaptation)
         each = [seed for seed in seeds for _ in range(tasks)]
         self._outer = Reader(env, objective, each, meta.adaptation.tokens if meta.only_adapted else "all")
-        self._optimizer = StackedAdam(policy, learning.learning_rate, learning.max_grad_norm)
-        self._choosing = Streams("tasks", seeds, env.device)
-        self._sampling = TaskStreams("adaptation", seeds, tasks, env.device)
-        self._drawing = TaskStreams("objective", seeds, tasks, env.device)
+        rate = learning.learning_rate if learning_rate is None else learning_rate
+        self._optimizer = StackedAdam(policy, rate, learning.max_grad_norm)
+        later = f"/{stage}" if stage else ""
+        self._choosing = Streams(f"tasks{later}", seeds, env.device)
+        self._sampling = TaskStreams(f"rollout{later}", seeds, tasks, env.device)
+        self._drawing = TaskStreams(f"objective{later}", seeds, tasks, env.device)
 
     @property
     def diverged(self) -> Tensor:

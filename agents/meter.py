@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from toybed.agents.adaptation import AdaptationMeter
 from toybed.agents.optimization import CAUSES
 from toybed.agents.policies import Policy
 from toybed.agents.probes import get_probe
@@ -30,13 +31,16 @@ class Meter:
         env: the world.
         policy: the S policies, as they start.
         probes: names of :data:`~toybed.agents.probes.PROBES` to take at the start and at the end.
+        adaptation: adapts the policies to every task, at the start and at the end; or None.
 
     Raises:
         ToybedError: a probe is unknown.
     """
 
-    def __init__(self, env: TokenEnv, policy: Policy, probes: Sequence[str] = ()) -> None:
-        self._env, self._policy = env, policy
+    def __init__(
+        self, env: TokenEnv, policy: Policy, probes: Sequence[str] = (), adaptation: AdaptationMeter | None = None
+    ) -> None:
+        self._env, self._policy, self._adaptation = env, policy, adaptation
         self._probes = [get_probe(name) for name in probes]
         self._start = policy.table(env) if probes else None
         everything = env.prompts()
@@ -69,7 +73,7 @@ class Meter:
         return finite
 
     def measure_more(self, update: int) -> None:
-        """What is measured at the start and at the end only, because it takes its time: coverage and the probes.
+        """What is measured at the start and at the end only, because it takes its time: coverage, probes, adaptation.
 
         ``coverage@k_test``: the expected share of a prompt's distinct solutions among k samples, over a fixed sample of
         128 test prompts that have one. Left out where a prompt has too many responses to enumerate, or rewards are
@@ -81,6 +85,9 @@ class Meter:
         for probe in self._probes:
             assert self._start is not None
             for name, value in probe(env, table, self._start).items():
+                self._add(name, update, value.double())
+        if self._adaptation is not None:
+            for name, value in self._adaptation.measure(self._policy).items():
                 self._add(name, update, value.double())
 
     def _measure_coverage(self, update: int, table: Tensor) -> None:

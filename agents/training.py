@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from toybed.agents.adaptation import AdaptationMeter
 from toybed.agents.config import Heads, Learning, Setting, Spec
 from toybed.agents.heads import with_heads
+from toybed.agents.maml import MetaGradient
 from toybed.agents.meter import Meter
 from toybed.agents.optimization import POLICY_LOST
-from toybed.agents.policies import flat_parameters, load_flat, make_policy
+from toybed.agents.policies import Policy, flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.results import RunResult
 from toybed.agents.supervised import fine_tune
@@ -77,17 +79,9 @@ def train_runs(
     if objective is None:
         objective = catalogue.get(setting.objective.name, **setting.objective.options)
     rates = None if learning_rates is None else torch.tensor(learning_rates, device=device)
-    learner = PolicyGradient(
-        env,
-        policy,
-        objective,
-        setting.learning,
-        list(seeds),
-        reference,
-        learning_rate=rates,
-        stage=setting.start.stage,
-    )
-    meter = Meter(env, policy, setting.probes)
+    learner = _learner(setting, env, policy, objective, list(seeds), reference, rates)
+    adapts = setting.adaptation and AdaptationMeter(env, setting.policy, seeds, setting.adaptation)
+    meter = Meter(env, policy, setting.probes, adapts)
     # A base or an earlier run that came to grief left parameters that are not finite.
     lost = ~meter.measure(0, {})
     diverged_at, cause = np.where(lost, 0, -1), np.where(lost, POLICY_LOST, 0)
@@ -125,8 +119,8 @@ def train(
         objective: a name of the catalogue, or an :class:`~toybed.objectives.objective.Objective` of your own.
         seeds: how many, or which.
         device: "cpu" or "cuda".
-        **changes: fields of :class:`~toybed.agents.config.Setting` (``world``, ``policy``, ``heads``, ``supervised``)
-            or of :class:`~toybed.agents.config.Learning` (``updates``, ``group``, ...).
+        **changes: fields of :class:`~toybed.agents.config.Setting` (``world``, ``policy``, ``heads``, ``supervised``,
+            ``learner``, ``adaptation``) or of :class:`~toybed.agents.config.Learning` (``updates``, ``group``, ...).
 
     Raises:
         ToybedError: a name is unknown or a value not allowed.
@@ -134,7 +128,7 @@ def train(
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not chosen:
         raise ToybedError(f"seeds is {seeds}; allowed: at least 1")
-    of_setting = ("world", "policy", "heads", "supervised")
+    of_setting = ("world", "policy", "heads", "supervised", "learner", "adaptation")
     own: dict[str, Any] = {name: changes.pop(name) for name in of_setting if name in changes}
     allowed = [field.name for field in fields(Learning)]
     for name in changes:
@@ -151,6 +145,40 @@ def train(
         return train_runs(setting, chosen, train_bases(setting, chosen, device), device=device, objective=build)
     finally:
         torch.set_num_threads(threads)
+
+
+class Learner(Protocol):
+    """What trains a stack of policies, update by update."""
+
+    @property
+    def diverged(self) -> Tensor:
+        """Runs that came to grief, bool ``[S]``."""
+
+    @property
+    def cause(self) -> Tensor:
+        """Why, as an index into :data:`~toybed.agents.optimization.CAUSES`, ``[S]``."""
+
+    def update(self, *, measure: bool = True) -> dict[str, Tensor]:
+        """One update, and what was measured, each ``[S]``: ``reward`` and ``entropy`` among it."""
+
+
+def _learner(
+    setting: Setting,
+    env: TokenEnv,
+    policy: Policy,
+    objective: Objective,
+    seeds: list[int],
+    reference: Policy,
+    rates: Tensor | None,
+) -> Learner:
+    learning, stage = setting.learning, setting.start.stage
+    if setting.learner is None:
+        return PolicyGradient(env, policy, objective, learning, seeds, reference, learning_rate=rates, stage=stage)
+    if learning.schedule:
+        raise ToybedError("Learning: a schedule is of policy gradient; allowed with another learner: ()")
+    return MetaGradient(
+        env, policy, setting.policy, objective, learning, setting.learner, seeds, learning_rate=rates, stage=stage
+    )
 
 
 def _world(setting: Setting, device: str) -> TokenEnv:
