@@ -317,11 +317,12 @@ def paths(env, table, user):
 SOON = {"need": ((1, 1, 1), (2, 1, 1), (0, 1, 1)), "n_types": 1, "held_out": 0}  # phases change within two turns
 
 
-@pytest.mark.parametrize("hold", [1, 2])
-@pytest.mark.parametrize("knobs", LEVELS, ids=str)
+@pytest.mark.parametrize(
+    ("knobs", "hold"),
+    [(knobs, hold) for knobs in LEVELS for hold in (1, 2) if hold == 1 or knobs["level"] != "act"],
+    ids=str,
+)
 def test_evaluation_and_measures_are_sums_over_paths(knobs, hold):
-    if hold == 2 and knobs["level"] == "act":
-        pytest.skip("acts are not held")
     env = make("mi_dialogue", **SOON, **knobs, turns=2, hold=hold)
     table = random_table(env)
     exact, measures = env.evaluate(table), env.measures(table)
@@ -514,9 +515,8 @@ def test_the_best_master_is_reached_where_there_is_one_choice():
     each = []
     for option in range(4):
         constant = table.clone()
-        masters = env.contexts()[:, 0] == 0
-        constant[masters] = ILLEGAL
-        constant[masters, option] = 0.0
+        constant[env.masters] = ILLEGAL
+        constant[env.masters, option] = 0.0
         each.append(env.evaluate(constant).reward)
     assert torch.allclose(env.best_master(table), torch.stack(each).amax(0), rtol=1e-12)
 
@@ -558,10 +558,9 @@ def test_knowing_the_type_pays_because_one_state_asks_for_different_options():
 def test_shares_of_policies_that_are_known(level):
     env = make("mi_dialogue", level=level, n_types=0, held_out=0)
     constant = env.uniform()
-    masters = env.contexts()[:, 0] == 0 if level == "both" else torch.ones(len(constant)).bool()
     uniform = env.measures(constant)
-    constant[masters] = ILLEGAL
-    constant[masters, 2] = 0.0
+    constant[env.masters] = ILLEGAL
+    constant[env.masters, 2] = 0.0
     fixed = env.measures(constant)
     for name, expected in (("dominant_share", 0.25), ("option_entropy", math.log(4))):
         assert float(uniform[name]) == pytest.approx(expected, abs=1e-12)
@@ -589,7 +588,7 @@ def test_the_demonstrator_mixes_its_ladder_with_what_is_legal(knobs):
     assert torch.allclose(noisy, 0.7 * clean + 0.3 * env.uniform().exp(), rtol=0, atol=1e-6)  # float32 tables
     assert torch.allclose(clean.sum(-1), torch.ones(()).double(), rtol=0, atol=1e-6)
     if knobs["level"] == "both":
-        masters = env.contexts()[:, 0] == 0
+        masters = env.masters
         half = env.demonstrator(noise=0.0, master_noise=1.0).double().exp()
         assert torch.allclose(half[masters], env.uniform().exp()[masters], atol=1e-6)
         assert torch.equal(half[~masters], clean[~masters])
@@ -627,6 +626,8 @@ def test_what_has_no_meaning_here_is_refused():
         env.enumerate_responses(env.uniform(), env.prompts())
     with pytest.raises(ToybedError, match="MIDialogue: responses cannot be listed"):
         groups(env, 2)
+    with pytest.raises(ToybedError, match="level is 'acts'; allowed: act, option, both"):
+        env.optima("acts")
     with pytest.raises(ToybedError, match="the optimal policy knows the type"):
         env.optimal_policy()
     with pytest.raises(ToybedError, match='best_master is of level="both"'):
