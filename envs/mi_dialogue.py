@@ -99,7 +99,7 @@ class MIDialogue(TokenEnv):
     Optimum and random baseline:
         By dynamic programming over counters and turns (``optima()``, type by type), of a therapist who knows the type
         and sees counters and turn; a policy that does not may not reach it (``best_for_all()`` is what ascent finds for
-        one that sees all but the type). For receptive, resistant and open users by default 19.83, 14.67, 20.03 at the
+        one that sees all but the type). For receptive, resistant and open users by default 19.83, 14.67, 20.04 at the
         act level, which bounds ``level="both"`` as well, and 7.92, 5.71, 7.98 at the option level. Over these three, at
         the option level: the optimum is 7.20, one policy for all 6.97, the ladder 6.95, and constant engage, focus,
         evoke, plan 4.15, 2.56, 3.43, .75; random choices earn 3.21, 3.28 and 3.21 at the three levels. A prototype
@@ -388,6 +388,14 @@ class MIDialogue(TokenEnv):
         later = (((option - 1) * sizes[-2] + seen[-2]) * sizes[-1]) + seen[-1]
         return torch.where(option == 0, first, prod(sizes[1:-2]) + later)
 
+    @cached_property
+    def masters(self) -> Tensor:
+        """Which contexts are those of a choice among options, bool ``[C]``."""
+        contexts = self.contexts()
+        if self.level == "both":
+            return contexts[:, 0] == 0
+        return torch.full((len(contexts),), self.level == "option", device=self.device)
+
     # -- its truth -------------------------------------------------------------------------------------------------
     def solutions(self, prompt: Tensor) -> Tensor:
         """A return has no ceiling that a response reaches: nothing is a solution here.
@@ -400,7 +408,12 @@ class MIDialogue(TokenEnv):
         )
 
     def optima(self, level: str | None = None) -> Tensor:
-        """The best attainable return of each type at a level ("act" or "option"), ``[K]``, float64: see the class."""
+        """The best attainable return of each type at a level, by default this one, ``[K]``, float64: see the class.
+
+        Of ``level="both"`` it is that of the act level: a bound.
+        """
+        if level not in (None, *LEVELS):
+            raise ToybedError(f"mi_dialogue: level is {level!r}; allowed: {', '.join(LEVELS)}")
         return best_of.best(self, level or self.level).worth
 
     def optimum(self, split: str = "all") -> float:
@@ -476,7 +489,10 @@ class MIDialogue(TokenEnv):
         return None if self.level == "act" else truth.option_shares(self, log_probs)
 
     def best_for_all(self, split: str = "all") -> best_of.Best:
-        """The best policy that ascent finds among those that see counters and turn but not the type: a lower bound."""
+        """The best policy that ascent finds among those that see counters and turn but not the type: a lower bound.
+
+        At ``level="both"`` it chooses acts, as at the act level.
+        """
         return best_of.best_for_all(self, self.level, split)
 
     def best_master(self, log_probs: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def mixed(env: MIDialogue, noise: float, master_noise: float) -> Tensor:
     contexts = env.contexts()
     share = torch.full((len(contexts), 1), noise, dtype=torch.float64, device=env.device)
     if env.level == "both":
-        share[contexts[:, 0] == 0] = master_noise
+        share[env.masters] = master_noise
     return torch.lerp(_chances(env, contexts), env.uniform().exp(), share).clamp(min=1e-38).log()
 
 
@@ -38,7 +38,7 @@ def _chances(env: MIDialogue, contexts: Tensor) -> Tensor:
     if env.level == "option":
         return option
     acting = env.sub_policies[(contexts[:, 0] - 1).clamp(min=0)]
-    return torch.where(contexts[:, :1] == 0, pad(option, (0, acts)), pad(acting, (options, 0)))
+    return torch.where(env.masters[:, None], pad(option, (0, acts)), pad(acting, (options, 0)))
 
 
 def _signs() -> Tensor:

@@ -52,15 +52,15 @@ def best_for_all(env: MIDialogue, level: str, split: str = "all") -> Best:
 
 
 def _climb(held: _Held, prompts: Tensor, choice: Tensor) -> Best:
-    worth, before = held.follow(choice)[0], None
+    worth, before = held.nothing[:, 0], None
     while before is None or not torch.equal(choice, before):
         before, (_, here) = choice, held.follow(choice)
         value, places = held.nothing, []
         for place in reversed(range(held.count)):
             ahead = held.worth(place, value)
-            # Where nobody arrives the choice does not matter: that of the average user.
-            arriving = here[prompts, place, :, None] + 1e-9
-            merit = (arriving * ahead[prompts]).sum(0)
+            arriving = here[prompts, place, :, None]
+            # Where nobody can arrive the choice does not matter: that of the average user.
+            merit = (torch.where(arriving.sum(0) > 0, arriving, 1.0) * ahead[prompts]).sum(0)
             kept = merit.gather(-1, choice[place, :, None])[:, 0]
             better = merit.max(-1)
             chosen = torch.where(better.values > kept + 1e-12, better.indices, choice[place])

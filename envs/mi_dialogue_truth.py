@@ -234,10 +234,9 @@ def option_shares(env: MIDialogue, log_probs: Tensor) -> Tensor:
 def favourites(env: MIDialogue, log_probs: Tensor) -> Tensor:
     """The policy whose master always takes its most probable option; sub-policies stay as they are."""
     options = len(people.PHASES)
-    masters = (env.contexts()[:, 0] == 0) if env.level == "both" else torch.ones(log_probs.shape[-2]).bool()
     best_option = log_probs[..., :options].argmax(-1, keepdim=True)
     sure = torch.full_like(log_probs, ILLEGAL).scatter(-1, best_option, 0.0)
-    return torch.where(masters.to(log_probs.device)[:, None], sure, log_probs)
+    return torch.where(env.masters[:, None], sure, log_probs)
 
 
 def _of_options(env: MIDialogue, choices: Tensor, favourite: Tensor) -> dict[str, Tensor]:
