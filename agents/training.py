@@ -80,8 +80,10 @@ def train_runs(
         objective = catalogue.get(setting.objective.name, **setting.objective.options)
     rates = None if learning_rates is None else torch.tensor(learning_rates, device=device)
     learner = _learner(setting, env, policy, objective, list(seeds), reference, rates)
-    adapts = setting.adaptation and AdaptationMeter(env, setting.policy, seeds, setting.adaptation)
-    meter = Meter(env, policy, setting.probes, adapts)
+    adaptation = None
+    if setting.adaptation is not None:
+        adaptation = AdaptationMeter(env, setting.policy, seeds, setting.adaptation)
+    meter = Meter(env, policy, setting.probes, adaptation)
     # A base or an earlier run that came to grief left parameters that are not finite.
     lost = ~meter.measure(0, {})
     diverged_at, cause = np.where(lost, 0, -1), np.where(lost, POLICY_LOST, 0)

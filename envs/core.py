@@ -34,6 +34,18 @@ class Evaluation(NamedTuple):
     entropy: Tensor
 
 
+class Each(NamedTuple):
+    """What a policy for each prompt is worth, exactly.
+
+    Attributes:
+        reward: expected reward of each on its own prompt, ``[..., P]``.
+        options: how often it takes each option there, ``[..., P, O]``; None in a world without.
+    """
+
+    reward: Tensor
+    options: Tensor | None
+
+
 @dataclass(frozen=True)
 class TokenEnv(ABC):
     """A world in which a response is a short sequence of tokens.
@@ -236,9 +248,10 @@ class TokenEnv(ABC):
         """What else is exactly known of a policy ``[..., C, V]`` in this world: ``[...]`` by name; here nothing."""
         return {}
 
-    def option_shares(self, log_probs: Tensor) -> Tensor | None:
-        """How often a policy ``[..., C, V]`` takes each option, by prompt, ``[..., P, O]``; None without options."""
-        return None
+    def evaluate_each(self, log_probs: Tensor) -> Each:
+        """What policies are worth that are made for one prompt each, exactly: ``[..., P, C, V]`` for all P prompts."""
+        reward = self.evaluate(log_probs).reward
+        return Each(reward.diagonal(dim1=-2, dim2=-1), None)
 
     def on(self, device: str) -> Self:
         """The same world with its tables on another device."""

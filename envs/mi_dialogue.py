@@ -15,7 +15,7 @@ from toybed.envs import mi_dialogue_ladder as ladder
 from toybed.envs import mi_dialogue_optima as best_of
 from toybed.envs import mi_dialogue_truth as truth
 from toybed.envs import mi_dialogue_users as people
-from toybed.envs.core import ILLEGAL, Evaluation, TokenEnv, check_split
+from toybed.envs.core import ILLEGAL, Each, Evaluation, TokenEnv, check_split
 from toybed.errors import ToybedError
 
 LEVELS = ("act", "option", "both")
@@ -484,9 +484,11 @@ class MIDialogue(TokenEnv):
         """
         return truth.measures(self, log_probs)
 
-    def option_shares(self, log_probs: Tensor) -> Tensor | None:
-        """Of all choices of an option the share of each, by type, ``[..., K, 4]``; None at ``level="act"``."""
-        return None if self.level == "act" else truth.option_shares(self, log_probs)
+    def evaluate_each(self, log_probs: Tensor) -> Each:
+        """Exact; options as shares of all choices of one, None at ``level="act"``."""
+        done = truth.walk_each(self, log_probs)
+        chosen = None if self.level == "act" or done.choices is None else done.choices.sum((-3, -2)) / self.blocks
+        return Each(done.paid.sum(-1), chosen)
 
     def best_for_all(self, split: str = "all") -> best_of.Best:
         """The best policy that ascent finds among those that see counters and turn but not the type: a lower bound.

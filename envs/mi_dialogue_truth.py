@@ -7,6 +7,7 @@ where acts are chosen from the last acts, these.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -83,8 +84,17 @@ def walk(env: MIDialogue, log_probs: Tensor) -> Walk:
 
     One after the other: sums over a stack would round otherwise than those over one run, and be no faster.
     """
-    lead = log_probs.shape[:-2]
-    done = [_walk(env, table) for table in log_probs.flatten(0, -3)] if lead else [_walk(env, log_probs)]
+    return _one_by_one(log_probs, 2, lambda table: _walk(env, table))
+
+
+def walk_each(env: MIDialogue, log_probs: Tensor) -> Walk:
+    """The same with a policy for each type, ``[..., K, C, V]``: as fast as one, and not as K."""
+    return _one_by_one(log_probs, 3, lambda tables: _walk(env, tables, each=True))
+
+
+def _one_by_one(log_probs: Tensor, axes: int, follow: Callable[[Tensor], Walk]) -> Walk:
+    lead = log_probs.shape[:-axes]
+    done = [follow(part) for part in log_probs.flatten(0, -axes - 1)] if lead else [follow(log_probs)]
     paid, entropy, choices = zip(*done, strict=True)
 
     def stacked(parts: tuple[Tensor, ...]) -> Tensor:
@@ -93,14 +103,22 @@ def walk(env: MIDialogue, log_probs: Tensor) -> Walk:
     return Walk(stacked(paid), stacked(entropy), None if choices[0] is None else stacked(choices))
 
 
-def _walk(env: MIDialogue, log_probs: Tensor) -> Walk:
+def _walk(env: MIDialogue, log_probs: Tensor, *, each: bool = False) -> Walk:
+    """Of one policy ``[C, V]``, or of one for each type, ``[K, C, V]``."""
+
+    def mine(rows: Tensor) -> Tensor:
+        """Of ``[K, 1 or K, ...]``, what each type's own policy does with that type, ``[K, ...]``."""
+        types = torch.arange(len(rows), device=rows.device)
+        return rows[types, types if rows.shape[1] > 1 else 0] if each else rows
+
     if env.level == "both":
-        return _walk_by_last_acts(env, *split_table(env, log_probs), env.hold)
+        master, acts = split_table(env, log_probs)
+        return _walk_by_last_acts(env, mine(master), mine(acts), env.hold)
     if env.level == "option" or env.see_counters:
-        return _walk_by_counters(env, _by_counters(env, log_probs))
+        return _walk_by_counters(env, mine(_by_counters(env, log_probs)))
     types = env.n_prompts if env.see_type else 1
     only = log_probs.new_zeros(1, 1, people.N_COUNTERS, 1)  # one option, held to the end
-    acts = log_probs.unflatten(-2, (types, 1, ANSWERS + 1, ACTS + 1))
+    acts = mine(log_probs.unflatten(-2, (types, 1, ANSWERS + 1, ACTS + 1)))
     return _walk_by_last_acts(env, only, acts, env.turns)._replace(choices=None)
 
 
@@ -222,13 +240,6 @@ def measures(env: MIDialogue, log_probs: Tensor) -> dict[str, Tensor]:
     favourite = walk(env, favourites(env, log_probs)).choices
     assert favourite is not None
     return result | _of_options(env, done.choices[..., train, :, :, :], favourite[..., train, :, :, :])
-
-
-def option_shares(env: MIDialogue, log_probs: Tensor) -> Tensor:
-    """Of all choices of an option the share of each, by type: ``[..., K, 4]``."""
-    choices = walk(env, log_probs).choices
-    assert choices is not None, "there are options"
-    return choices.sum((-3, -2)) / env.blocks
 
 
 def favourites(env: MIDialogue, log_probs: Tensor) -> Tensor:
