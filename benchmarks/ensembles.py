@@ -42,15 +42,16 @@ Rule of judgement
 What a student should see
     In ToolSearch, where each head has a table of its own, most of it is true: 8 heads collapse like one policy, earn as
     much (pass@1 .426, one head .430), and the mixture solves .66 at pass@64 where one solves .46. What separates them
-    is luck: heads that never meet in a group do as well (.70), as mixed runs of other seeds would. Luck repeats itself,
-    so 8 heads carry 0.87 nats of information and not 2.08, and two well chosen plans in turn would be better than all
-    8 (pass@1 .446, pass@64 .699; the optimum over all mixtures is .969). Nor does it beat one policy that is kept
-    diverse by an entropy bonus or by half-and-half credit. What does is half-and-half credit of 8 heads (.423 and
-    .771); set credit alone gives more pass@64 (.89) and costs a quarter of the pass@1.
+    is luck: heads that never meet in a group do no worse (.70), and they are what mixed runs of other seeds would be.
+    Luck repeats itself, so 8 heads carry 0.87 nats of information and not 2.08, and two well chosen plans in turn would
+    be better than all 8 (pass@1 .446, pass@64 .699; the optimum over all mixtures is .969). Nor is it certain to beat
+    one policy that an entropy bonus or half-and-half credit keeps diverse. Half-and-half credit of 8 heads is (.423
+    and .771); set credit gives more pass@64 (.89), costs over a quarter of the pass@1 and is no better than its rivals.
     In ChainReach the heads share a network, and the claim fails: they are all but alike (0.24 of 1.39 nats), and no
     better than one at pass@64. With networks of their own, and as many samples for each as one policy has, they do
-    differ, keep the pass@1 and bring pass@64 from .91 to .98; the same samples in one trunk would have raised pass@1.
-    Where the cue names the best tool, the heads still differ in luck: a little pass@64 is won, and pass@1 lost.
+    differ (1.17 nats), keep the pass@1 and have .98 at pass@64 where one has .91; the same samples in one trunk raise
+    pass@1 instead (.49 for .37). Where the cue names the best tool, heads differ by luck all the same: some pass@64 is
+    won (.80 for .73), and a little pass@1 lost.
 """
 
 from __future__ import annotations
@@ -389,7 +390,9 @@ def _draw_plane(axes: Axes, records: Mapping[str, Records], world: World) -> Non
     for arm in (arm for arm in controls if arm in records):
         axes.plot(*place(arm), "D", color=ORANGE, markersize=5, markerfacecolor="white")
         named[_name(arm.removeprefix(world.prefix))] = place(arm)
-    axes.margins(x=0.16, y=0.08)
+    axes.margins(x=0.08, y=0.08)
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right + 0.25 * (right - left))  # room for the names of the best
     which = "train questions" if world is TOOLS else "held-out prompts"
     axes.set(title=f"{world.name}, {which}", xlabel="pass@1", ylabel="pass@64")
     plotting.label_points(axes, {name: found for name, found in named.items() if np.isfinite(found).all()})
