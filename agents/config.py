@@ -219,24 +219,24 @@ class Setting:
         objective: a name of the catalogue with overridden hyper-parameters.
         world: a name of ``toybed.envs`` with knobs.
         policy: "tabular", "mlp", "mlp_per_head", "gru" or "transformer", with options.
-        heads: how many heads the policy has. A table has a part for each; a network tells them apart by an embedding,
-            or there is one for each ("mlp_per_head").
         supervised: how the base policy is made; None trains from the random initialisation.
         learning: how it is trained from there.
         start: another start than the base. World, policy, heads and supervised are then those of the run it continues.
         probes: names of ``toybed.agents.probes`` that are measured at the start and at the end.
         learner: None is policy gradient; :class:`Meta` learns how to adapt.
         adaptation: measured at the start and at the end: what the policy is worth to each task once it has adapted so.
+        heads: how many heads the policy has. A table has a part for each; a network tells them apart by an embedding,
+            or there is one for each ("mlp_per_head").
     """
 
     objective: Spec = Spec("grpo")
     world: Spec = Spec("chain_reach")
     policy: Spec = Spec("mlp")
-    heads: Heads = Heads()
     supervised: Supervised | None = Supervised(demonstrator={"noise": 0.35})
     learning: Learning = Learning()
     start: Start = Start()
     probes: tuple[str, ...] = ()
+    heads: Heads = Heads()
     learner: Meta | None = None
     adaptation: Adaptation | None = None
 

@@ -42,35 +42,30 @@ Rule of judgement
 What a student should see
     In ToolSearch, where each head has a table of its own, most of it is true: 8 heads collapse like one policy, earn as
     much (pass@1 .426, one head .430), and the mixture solves .66 at pass@64 where one solves .46. What separates them
-    is luck: heads that never meet in a group do as well (.70), as mixed runs of other seeds would. Luck repeats itself,
-    so 8 heads carry 0.87 nats of information and not 2.08, and two well chosen plans in turn would be better than all
-    8 (pass@1 .446, pass@64 .699; the optimum over all mixtures is .969). Nor does it beat one policy that is kept
-    diverse by an entropy bonus or by half-and-half credit. What does is half-and-half credit of 8 heads (.423 and
-    .771); set credit alone gives more pass@64 (.89) and costs a quarter of the pass@1.
+    is luck: heads that never meet in a group do no worse (.70), and they are what mixed runs of other seeds would be.
+    Luck repeats itself, so 8 heads carry 0.87 nats of information and not 2.08, and two well chosen plans in turn would
+    be better than all 8 (pass@1 .446, pass@64 .699; the optimum over all mixtures is .969). Nor is it certain to beat
+    one policy that an entropy bonus or half-and-half credit keeps diverse. Half-and-half credit of 8 heads is (.423
+    and .771); set credit gives more pass@64 (.89), costs over a quarter of the pass@1 and is no better than its rivals.
     In ChainReach the heads share a network, and the claim fails: they are all but alike (0.24 of 1.39 nats), and no
     better than one at pass@64. With networks of their own, and as many samples for each as one policy has, they do
-    differ, keep the pass@1 and bring pass@64 from .91 to .98; the same samples in one trunk would have raised pass@1.
-    Where the cue names the best tool, the heads still differ in luck: a little pass@64 is won, and pass@1 lost.
+    differ (1.17 nats), keep the pass@1 and have .98 at pass@64 where one has .91; the same samples in one trunk raise
+    pass@1 instead (.49 for .37). Where the cue names the best tool, heads differ by luck all the same: some pass@64 is
+    won (.80 for .73), and a little pass@1 lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toybed import plotting
-from toybed.benchmarks import mixtures
-from toybed.benchmarks.ensembles_measures import MANY, at, entropy_lost, excess, gained, points
-from toybed.benchmarks.ensembles_sweep import CHAIN, COUNTS, LONG, TOOLS, WORLDS, World, arms
+from toybed.benchmarks.ensembles_figure import figure
+from toybed.benchmarks.ensembles_measures import MANY, at, entropy_lost, excess, gained, mean_at
+from toybed.benchmarks.ensembles_sweep import CHAIN, COUNTS, KINDS, LONG, TOOLS, WORLDS, World, arms
 from toybed.stats import Interval, mean_interval, mean_of_found
 from toybed.study import Records, Study, Verdict, above, all_of, below, headline, number, register
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COST = 0.02  # of pass@1: less is not meant
 COLLAPSED = 0.9  # of the entropy that the single policy lost
@@ -103,11 +98,11 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         outcomes = ", ".join(
             f"{name} {number(at_end, '.3f')} ({number(single, '.3f')})"
             for name, at_end, single in (
-                (name, _mean(records, world.ensemble(), m, world), _mean(records, world.single, m, world))
+                (name, mean_at(records, world.ensemble(), m, world), mean_at(records, world.single, m, world))
                 for name, m in (("pass@1", "reward"), (MANY, MANY), ("entropy a token", "entropy"))
             )
         )
-        information = _mean(records, world.ensemble(), "head_information", world)
+        information = mean_at(records, world.ensemble(), "head_information", world)
         told.append(
             f"{world.name}, {world.count} heads (one): {outcomes}; head information {number(information)} of "
             f"{np.log(world.count):.2f} nats."
@@ -126,13 +121,9 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     return verdict, [*deciding, *beside]
 
 
-def _mean(records: Mapping[str, Records], arm: str, measure: str, world: World) -> float:
-    return mean_of_found(at(records, arm, f"{measure}_{world.split}"))
-
-
 def _place(records: Mapping[str, Records], arm: str, world: World) -> str:
     """Pass@1 and pass@64 of an arm, for a sentence."""
-    return " and ".join(number(_mean(records, arm, m, world), ".3f") for m in ("reward", MANY))
+    return " and ".join(number(mean_at(records, arm, m, world), ".3f") for m in ("reward", MANY))
 
 
 def _separates(records: Mapping[str, Records], world: World) -> list[Verdict]:
@@ -140,7 +131,7 @@ def _separates(records: Mapping[str, Records], world: World) -> list[Verdict]:
     many, one, split = world.ensemble(), world.single, world.split
     reward = gained(records, many, one, f"reward_{split}")
     diversity = gained(records, many, one, f"{MANY}_{split}")
-    lost = mean_of_found(at(records, one, f"{MANY}_{split}", 0)) - _mean(records, one, MANY, world)
+    lost = mean_of_found(at(records, one, f"{MANY}_{split}", 0)) - mean_at(records, one, MANY, world)
     of_one, of_head = (entropy_lost(records, arm, split) for arm in (one, many))
     collapse = mean_interval(of_head - COLLAPSED * of_one)
     before = mean_of_found(at(records, one, f"entropy_{split}", 0))
@@ -149,10 +140,10 @@ def _separates(records: Mapping[str, Records], world: World) -> list[Verdict]:
     fell = mean_of_found(of_one) > FELL * before
     entropies = ", ".join(
         f"{name} {number(mean_of_found(at(records, arm, f'entropy_{split}', 0)), '.3f')} to "
-        f"{number(_mean(records, arm, 'entropy', world), '.3f')}"
+        f"{number(mean_at(records, arm, 'entropy', world), '.3f')}"
         for name, arm in (("a head's", many), ("the single policy's", one))
     )
-    best, worst = (number(_mean(records, many, f"success_{w}_head", world), ".3f") for w in ("best", "worst"))
+    best, worst = (number(mean_at(records, many, f"success_{w}_head", world), ".3f") for w in ("best", "worst"))
     return [
         Verdict(
             f"{world.name}: {world.count} heads earn as much pass@1 as one.",
@@ -183,8 +174,8 @@ def _separates(records: Mapping[str, Records], world: World) -> list[Verdict]:
             *information,
             rule=f"head information, nats: supported above {KEPT:g} log {world.count} = {least:.2f}, refuted below.",
             sentence=f"{_with_ends(information)} of at most {np.log(world.count):.2f} nats; per token the mixture has "
-            f"{number(_mean(records, many, 'mixture_entropy', world), '.3f')}, a head "
-            f"{number(_mean(records, many, 'head_entropy', world), '.3f')}.",
+            f"{number(mean_at(records, many, 'mixture_entropy', world), '.3f')}, a head "
+            f"{number(mean_at(records, many, 'head_entropy', world), '.3f')}.",
         ),
     ]
 
@@ -211,7 +202,7 @@ def _more_heads(records: Mapping[str, Records]) -> Verdict:
 
 def _no_help(records: Mapping[str, Records]) -> Verdict:
     gain = gained(records, "known_heads_8", "known_single", f"{MANY}_{TOOLS.split}")
-    information = _mean(records, "known_heads_8", "head_information", TOOLS)
+    information = mean_at(records, "known_heads_8", "head_information", TOOLS)
     return Verdict(
         "ToolSearch: where the cue names the best tool, an ensemble does not help.",
         below(gain, NO_HELP),
@@ -221,9 +212,6 @@ def _no_help(records: Mapping[str, Records]) -> Verdict:
         sentence=f"pass@1 and pass@64 {_place(records, 'known_heads_8', TOOLS)}, of one head "
         f"{_place(records, 'known_single', TOOLS)}; head information {number(information)} nats.",
     )
-
-
-KINDS = {"heads": "individual", "half": "half-and-half", "set": "set"}
 
 
 def _outside(records: Mapping[str, Records], world: World, kind: str) -> Verdict:
@@ -283,9 +271,9 @@ def _luck(records: Mapping[str, Records], world: World) -> Verdict:
         rule="pass@64 with heads mixed in each group less that with one head a group, paired: supported above 0, "
         "refuted below.",
         sentence=f"pass@1 and pass@64 apart {_place(records, arm, world)} (head information "
-        f"{number(_mean(records, arm, 'head_information', world))}), together "
+        f"{number(mean_at(records, arm, 'head_information', world))}), together "
         f"{_place(records, world.ensemble(), world)} "
-        f"({number(_mean(records, world.ensemble(), 'head_information', world))}).",
+        f"({number(mean_at(records, world.ensemble(), 'head_information', world))}).",
     )
 
 
@@ -294,7 +282,7 @@ def _networks(records: Mapping[str, Records]) -> Verdict:
     gain = gained(records, own, one, f"{MANY}_{CHAIN.split}")
     lost = mean_of_found(at(records, one, f"{MANY}_{CHAIN.split}", 0) - at(records, one, f"{MANY}_{CHAIN.split}"))
     ends = "; ".join(
-        f"{name} {_place(records, arm, CHAIN)} ({number(_mean(records, arm, 'head_information', CHAIN))} nats)"
+        f"{name} {_place(records, arm, CHAIN)} ({number(mean_at(records, arm, 'head_information', CHAIN))} nats)"
         for name, arm in (("networks", own), ("a trunk in common", shared), ("one head", one))
     )
     return Verdict(
@@ -345,97 +333,9 @@ def _lasts(records: Mapping[str, Records]) -> Verdict:
         rule=f"pass@64 of 8 heads after {LONG} times the updates less that of one head: supported above "
         f"{TOOLS.gain:g}, refuted below.",
         sentence=f"pass@1 and pass@64 {_place(records, 'heads_8_long', TOOLS)}; head information "
-        f"{number(_mean(records, 'heads_8_long', 'head_information', TOOLS))} nats, entropy a token "
-        f"{number(_mean(records, 'heads_8_long', 'entropy', TOOLS), '.3f')}.",
+        f"{number(mean_at(records, 'heads_8_long', 'head_information', TOOLS))} nats, entropy a token "
+        f"{number(mean_at(records, 'heads_8_long', 'entropy', TOOLS), '.3f')}.",
     )
-
-
-# -- drawing --------------------------------------------------------------------------------------------------------
-BLACK, BLUE, ORANGE, GREEN = plotting.COLOURS[:4]
-GREY = "#777777"
-
-
-def figure(records: Mapping[str, Records]) -> Figure:
-    """pass@64 against pass@1 in both worlds, and entropies against the number of heads."""
-    with plotting.panels(3, width=4.9, height=4.6) as (page, (tools, entropies, chain)):
-        _draw_entropies(entropies, records)
-        for axes, world in ((tools, TOOLS), (chain, CHAIN)):
-            _draw_plane(axes, records, world)
-    return page
-
-
-def _draw_plane(axes: Axes, records: Mapping[str, Records], world: World) -> None:
-    def place(arm: str) -> tuple[float, float]:
-        return _mean(records, arm, "reward", world), _mean(records, arm, MANY, world)
-
-    _draw_frontier(axes, records, world)
-    before, many = (mean_of_found(at(records, world.single, f"{m}_{world.split}", 0)) for m in ("reward", MANY))
-    named = {"base": (before, many)}
-    axes.plot(*named["base"], "o", color=BLACK, markersize=5)
-    for arm in (arm for arm in world.rivals if arm in records):
-        axes.plot(*place(arm), "o", color=BLACK, markersize=5)
-        named[_name(arm.removeprefix(world.prefix))] = place(arm)
-    ladder = [arm for n in COUNTS if (arm := f"{world.prefix}heads_{n}") in records]
-    credit = [world.ensemble(kind) for kind in KINDS if world.ensemble(kind) in records]
-    for line in ([world.single, *ladder], credit):
-        axes.plot(*np.array([place(arm) for arm in line]).T, "-", color=BLUE, linewidth=1, zorder=1)
-    for arm in {*ladder, *credit}:
-        axes.plot(*place(arm), "D", color=BLUE, markersize=5.5)
-        named[_name(arm.removeprefix(world.prefix))] = place(arm)
-    controls = (
-        *(world.ensemble(kind) for kind in ("prompt", "apart", "own")),
-        *(("few", "heads_8_long") if world is TOOLS else ()),
-    )
-    for arm in (arm for arm in controls if arm in records):
-        axes.plot(*place(arm), "D", color=ORANGE, markersize=5, markerfacecolor="white")
-        named[_name(arm.removeprefix(world.prefix))] = place(arm)
-    axes.margins(x=0.16, y=0.08)
-    which = "train questions" if world is TOOLS else "held-out prompts"
-    axes.set(title=f"{world.name}, {which}", xlabel="pass@1", ylabel="pass@64")
-    plotting.label_points(axes, {name: found for name, found in named.items() if np.isfinite(found).all()})
-
-
-def _draw_frontier(axes: Axes, records: Mapping[str, Records], world: World) -> None:
-    found = points(records, world.rivals, world.split)
-    rewards = found[:, 0][np.isfinite(found[:, 0])]
-    if not len(rewards):
-        return
-    grid = np.linspace(rewards.min(), rewards.max(), 60)
-    lines = np.stack([mixtures.frontier(found, np.full(found.shape[-1], x)) for x in grid], 1)
-    axes.plot(grid, plotting.sound_mean(lines), "-", color=GREY, linewidth=1.2, zorder=0)
-
-
-def _name(arm: str) -> str:
-    """An arm without its world, on the plane."""
-    kind, _, rest = arm.partition("_")
-    match kind:
-        case "single":
-            return {"": "one head", "set": "one, set", "half": "one, half", "passk": "one, pass@k"}[rest]
-        case "bonus":
-            return f"bonus {rest}"
-        case "few":
-            return "one, 1/8 samples"
-    count, _, long = rest.partition("_")
-    how = {"heads": "heads", "set": "set", "half": "half", "prompt": "by prompt", "apart": "apart"}
-    return f"{count} {how[kind]}" + (f", {LONG}x updates" if long else "")
-
-
-def _draw_entropies(axes: Axes, records: Mapping[str, Records]) -> None:
-    counts = (1, *COUNTS)
-    ladder = ["single", *(f"heads_{n}" for n in COUNTS)]
-    rows = {"mixture": ("mixture_entropy", BLUE), "head": ("head_entropy", ORANGE)}
-    ends = {}
-    for name, (measure, colour) in rows.items():
-        # nats per response: ToolSearch's has three tokens
-        values = np.stack([3 * at(records, arm, f"{measure}_{TOOLS.split}") for arm in ladder], 1)
-        plotting.mean_line(axes, np.array(counts), values, colour, marker="o", markersize=4)
-        ends[name] = (8.0, float(plotting.sound_mean(values)[-1]), colour)
-    axes.plot(counts, np.log(counts), "--", color=GREY, linewidth=1)
-    ends["log N"] = (8.0, float(np.log(8)), GREY)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, [str(n) for n in counts])
-    axes.set(title="ToolSearch, individual credit", xlabel="heads N", ylabel="entropy of a response, nats")
-    plotting.label_ends(axes, ends)
 
 
 STUDY = register(

@@ -7,20 +7,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed.agents.probes.start_mixtures import SHARES, K
 from toybed.benchmarks import mixtures
 from toybed.benchmarks.ensembles_sweep import World
-from toybed.stats import Interval, mean_interval
+from toybed.stats import Interval, mean_interval, mean_of_found
 from toybed.study import Records
 
 Array = NDArray[np.float64]
-MANY = f"pass@{K}"
+MANY = "pass@64"
 
 
 def at(records: Mapping[str, Records], arm: str, measure: str, place: int = -1) -> Array:
     """A measure at the end (or start, 0) of each run of an arm, ``[n]``; NaN for one that diverged."""
     found = records[arm]
     return np.where(found.sound, found[measure][:, place], np.nan)
+
+
+def mean_at(records: Mapping[str, Records], arm: str, measure: str, world: World) -> float:
+    """The mean over runs of a measure at the end, on the prompts on which the world is judged."""
+    return mean_of_found(at(records, arm, f"{measure}_{world.split}"))
 
 
 def gained(records: Mapping[str, Records], arm: str, other: str, measure: str) -> Interval:
@@ -39,8 +43,10 @@ def points(records: Mapping[str, Records], rivals: Sequence[str], split: str) ->
     for arm in rivals:
         if arm in records:
             found.append([at(records, arm, f"{m}_{split}", 0) for m in ("reward", MANY)])
-            for mixed in ("", *(f"_start_{share:g}" for share in SHARES)):
-                found.append([at(records, arm, f"{m}{mixed}_{split}") for m in ("reward", MANY)])
+            for one in (name for name in records[arm].curves if name.startswith("reward_") and name.endswith(split)):
+                many = one.replace("reward", MANY, 1)
+                if many in records[arm].curves:  # not of fresh questions
+                    found.append([at(records, arm, name) for name in (one, many)])
     return np.array(found)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from toybed.agents.config import Heads, Learning, Setting, Spec, Supervised
 
 COUNTS = (2, 4, 8)
+KINDS = {"heads": "individual", "half": "half-and-half", "set": "set"}
+"""Ensembles by their credit."""
 SET, HALF = Spec("grpo_passk"), Spec("half_credit")
 BONUSES = {"": (0.1, 0.2, 0.4, 0.8), "chain_": (0.03, 0.1)}
 LONG = 4  # times the updates

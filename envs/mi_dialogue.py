@@ -391,10 +391,7 @@ class MIDialogue(TokenEnv):
     @cached_property
     def masters(self) -> Tensor:
         """Which contexts are those of a choice among options, bool ``[C]``."""
-        contexts = self.contexts()
-        if self.level == "both":
-            return contexts[:, 0] == 0
-        return torch.full((len(contexts),), self.level == "option", device=self.device)
+        return self.plans_at(self.contexts())
 
     # -- its truth -------------------------------------------------------------------------------------------------
     def solutions(self, prompt: Tensor) -> Tensor:

@@ -151,8 +151,9 @@ def half_credit(batch: Batch, *, share: Scalar, ddof: int, floor: Scalar) -> Ten
     Changes: a right response that is the only one of its group is pushed further up than one among many. With 0/1
     reward and share below 1 the other right ones keep ``share`` of GRPO's push, and so do the wrong ones.
     Default: share 0.5, ddof 1 and floor 1e-6 as in GRPO.
-    Trap: does not sum to zero over the group, so that a response nobody else matches raises what all are worth. The two
-    parts have one scale because one standard deviation divides both: for a single success among G, ``1 - 1/G`` and 1.
+    Trap: does not sum to zero over the group: the set's part only pushes up. The two parts have one scale because one
+    standard deviation divides both; before that a single success among G gets ``1 - 1/G`` from the one and 1 from the
+    other.
     Limit: share = 1: :func:`~toybed.objectives.advantages.group_standardized`. share = 0: :func:`best_margin`, which
     for 0/1 reward is a constant times :func:`max_at_k_marginal` with k = G. Equal rewards, and a group of one: 0.
     Source: the two parts are those of arXiv 2402.03300 and 2505.15201; their mixture is this catalogue's, for policies
