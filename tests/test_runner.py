@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from toybed import runner, study
-from toybed.agents.config import Setting, Spec, Start, Supervised
+from toybed.agents.config import Adaptation, Meta, Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
 from toybed.stats import Interval
 from toybed.store import Store
@@ -414,8 +414,13 @@ OTHERS: dict[str, Setting] = {
             "learning_rate": 2e-3,
             "max_grad_norm": 0.5,
             "measure_every": 10,
+            "schedule": (("planning", 2),),
         }.items()
     },
+    "learner": replace(BASE, learner=Meta()),
+    "method": replace(BASE, learner=Meta(method="fomaml")),
+    "inner steps": replace(BASE, learner=Meta(adaptation=Adaptation(steps=2))),
+    "measured adaptation": replace(BASE, adaptation=Adaptation()),
 }
 
 
