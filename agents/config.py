@@ -146,6 +146,67 @@ class Meta:
                 raise unknown(f"{name} of Meta", value, allowed)
 
 
+BOOTSTRAPS = ("kind", "token")
+"""Whose value a critic takes for what comes after a token, see :class:`Soft`."""
+
+
+@dataclass(frozen=True)
+class Soft:
+    """Discrete soft actor-critic: how its critics learn, and how much entropy is worth.
+
+    Of :class:`Learning` it reads ``prompts * group``, the episodes of an update, ``learning_rate``, the policy's, and
+    ``max_grad_norm``, of policy and critics; ``epochs`` and ``minibatches`` are not read.
+
+    Args:
+        discount: of a reward, for each token that it comes later.
+        temperature: what a nat of entropy is worth, in units of reward; where it is learned, its start.
+        target_entropy: None holds the temperature; else it is learned, for each run and kind of token, so that the
+            policy's entropy becomes this share of the logarithm of the number of legal tokens.
+        temperature_rate: step size of the temperature's logarithm, for each nat by which the entropy is off.
+        replay: transitions that each run keeps, the newest ones; a transition is a token.
+        batch: transitions for a gradient step, drawn uniformly with replacement.
+        steps: gradient steps in an update.
+        target_rate: how far the targets follow the critics with each step.
+        critic_rate: of the critics' Adam.
+        warmup: updates at the start in which only the critics learn: a policy that can do something already is not
+            led astray by critics that know nothing yet.
+        bootstrap: "kind": what comes after a token is worth what the critics say of the *next token of its kind*, and
+            the rewards on the way are summed. So each kind of token is a learner in a world to which the others belong,
+            and an option that is held for some acts is one transition of a semi-Markov decision process. "token": it is
+            worth what they say of the next token, whatever its kind. In a world with one kind the two are the same.
+    """
+
+    discount: float = 0.99
+    temperature: float = 0.1
+    target_entropy: float | None = None
+    temperature_rate: float = 0.01
+    replay: int = 50_000
+    batch: int = 256
+    steps: int = 8
+    target_rate: float = 0.02
+    critic_rate: float = 3e-3
+    warmup: int = 0
+    bootstrap: str = "kind"
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "warmup")
+        _at_least(self, 1, "replay", "batch", "steps")
+        for name in ("temperature", "temperature_rate", "critic_rate"):
+            if not getattr(self, name) > 0:
+                raise ToybedError(f"Soft: {name} is {getattr(self, name)}; allowed: above 0")
+        if not 0 <= self.discount <= 1:
+            raise ToybedError(f"Soft: discount is {self.discount}; allowed: 0 to 1")
+        if not 0 < self.target_rate <= 1:
+            raise ToybedError(f"Soft: target_rate is {self.target_rate}; allowed: above 0, to 1")
+        if self.target_entropy is not None and not 0 < self.target_entropy < 1:
+            raise ToybedError(
+                f"Soft: target_entropy is {self.target_entropy}; allowed: between 0 and 1, or None for a temperature "
+                "that is not learned"
+            )
+        if self.bootstrap not in BOOTSTRAPS:
+            raise unknown("bootstrap of Soft", self.bootstrap, BOOTSTRAPS)
+
+
 @dataclass(frozen=True)
 class Start:
     """The policy with which a run starts, where that is not simply its base.
