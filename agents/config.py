@@ -162,7 +162,8 @@ class Soft:
         temperature: what a nat of entropy is worth, in units of reward; where it is learned, its start.
         target_entropy: None holds the temperature; else it is learned, for each run and kind of token, so that the
             policy's entropy becomes this share of the logarithm of the number of legal tokens.
-        temperature_rate: step size of the temperature's logarithm, for each nat by which the entropy is off.
+        temperature_rate: step size of the temperature's logarithm, for each nat by which the entropy is off. Where it
+            outruns the policy, which is as slow as its own rate, the temperature falls to nothing or swings.
         replay: transitions that each run keeps, the newest ones; a transition is a token.
         batch: transitions for a gradient step, drawn uniformly with replacement.
         steps: gradient steps in an update.
@@ -179,7 +180,7 @@ class Soft:
     discount: float = 0.99
     temperature: float = 0.1
     target_entropy: float | None = None
-    temperature_rate: float = 0.01
+    temperature_rate: float = 0.003
     replay: int = 50_000
     batch: int = 256
     steps: int = 8
