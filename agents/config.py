@@ -176,6 +176,68 @@ class Heads:
             raise unknown("kind of heads", self.by, SHARED_BY)
 
 
+BOOTSTRAPS = ("kind", "token")
+"""Whose value a critic takes for what comes after a token, see :class:`Soft`."""
+
+
+@dataclass(frozen=True)
+class Soft:
+    """Discrete soft actor-critic: how its critics learn, and how much entropy is worth.
+
+    Of :class:`Learning` it reads ``prompts * group``, the episodes of an update, ``learning_rate``, the policy's, and
+    ``max_grad_norm``, of policy and critics; ``epochs`` and ``minibatches`` are not read.
+
+    Args:
+        discount: of a reward, for each token that it comes later.
+        temperature: what a nat of entropy is worth, in units of reward; where it is learned, its start.
+        target_entropy: None holds the temperature; else it is learned, for each run and kind of token, so that the
+            policy's entropy becomes this share of the logarithm of the number of legal tokens.
+        temperature_rate: step size of the temperature's logarithm, for each nat by which the entropy is off. Where it
+            outruns the policy, which is as slow as its own rate, the temperature falls to nothing or swings.
+        replay: transitions that each run keeps, the newest ones; a transition is a token.
+        batch: transitions for a gradient step, drawn uniformly with replacement.
+        steps: gradient steps in an update.
+        target_rate: how far the targets follow the critics with each step.
+        critic_rate: of the critics' Adam.
+        warmup: updates at the start in which only the critics learn: a policy that can do something already is not
+            led astray by critics that know nothing yet.
+        bootstrap: "kind": what comes after a token is worth what the critics say of the *next token of its kind*, and
+            the rewards on the way are summed. So each kind of token is a learner in a world to which the others belong,
+            and an option that is held for some acts is one transition of a semi-Markov decision process. "token": it is
+            worth what they say of the next token, whatever its kind. In a world with one kind the two are the same.
+    """
+
+    discount: float = 0.99
+    temperature: float = 0.1
+    target_entropy: float | None = None
+    temperature_rate: float = 0.003
+    replay: int = 50_000
+    batch: int = 256
+    steps: int = 8
+    target_rate: float = 0.02
+    critic_rate: float = 3e-3
+    warmup: int = 0
+    bootstrap: str = "kind"
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "warmup")
+        _at_least(self, 1, "replay", "batch", "steps")
+        for name in ("temperature", "temperature_rate", "critic_rate"):
+            if not getattr(self, name) > 0:
+                raise ToybedError(f"Soft: {name} is {getattr(self, name)}; allowed: above 0")
+        if not 0 <= self.discount <= 1:
+            raise ToybedError(f"Soft: discount is {self.discount}; allowed: 0 to 1")
+        if not 0 < self.target_rate <= 1:
+            raise ToybedError(f"Soft: target_rate is {self.target_rate}; allowed: above 0, to 1")
+        if self.target_entropy is not None and not 0 < self.target_entropy < 1:
+            raise ToybedError(
+                f"Soft: target_entropy is {self.target_entropy}; allowed: between 0 and 1, or None for a temperature "
+                "that is not learned"
+            )
+        if self.bootstrap not in BOOTSTRAPS:
+            raise unknown("bootstrap of Soft", self.bootstrap, BOOTSTRAPS)
+
+
 @dataclass(frozen=True)
 class Start:
     """The policy with which a run starts, where that is not simply its base.
@@ -218,12 +280,13 @@ class Setting:
     Args:
         objective: a name of the catalogue with overridden hyper-parameters.
         world: a name of ``toybed.envs`` with knobs.
-        policy: "tabular", "mlp", "mlp_per_head", "gru" or "transformer", with options.
+        policy: "tabular", "mlp", "mlp_per_head", "hierarchical", "gru" or "transformer", with options.
         supervised: how the base policy is made; None trains from the random initialisation.
         learning: how it is trained from there.
         start: another start than the base. World, policy, heads and supervised are then those of the run it continues.
         probes: names of ``toybed.agents.probes`` that are measured at the start and at the end.
-        learner: None is policy gradient; :class:`Meta` learns how to adapt.
+        learner: None is policy gradient; :class:`Meta` learns how to adapt; :class:`Soft` is an actor-critic, and reads no
+            objective.
         adaptation: measured at the start and at the end: what the policy is worth to each task once it has adapted so.
         heads: how many heads the policy has. A table has a part for each; a network tells them apart by an embedding,
             or there is one for each ("mlp_per_head").
@@ -237,7 +300,7 @@ class Setting:
     start: Start = Start()
     probes: tuple[str, ...] = ()
     heads: Heads = Heads()
-    learner: Meta | None = None
+    learner: Meta | Soft | None = None
     adaptation: Adaptation | None = None
 
     def __post_init__(self) -> None:

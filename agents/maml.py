@@ -278,6 +278,8 @@ class MetaGradient:
         stage: int = 0,
     ) -> None:
         self._pool = env.prompts("train")
+        if learning.schedule:
+            raise ToybedError("Learning: meta-learning follows no schedule; allowed: (), and tokens of the adaptation")
         if learning.prompts > len(self._pool):
             raise ToybedError(
                 f"{learning.prompts} tasks in an update; allowed: at most {len(self._pool)} train prompts"

@@ -195,8 +195,16 @@ POLICIES = {
 """Where each policy's class is, by name."""
 
 
-def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], **options: Any) -> Policy:
+def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], *, stream: str = "policy", **options: Any) -> Policy:
     """The named policy for runs of the given seeds, on the world's device.
+
+    Args:
+        name: one of :data:`POLICIES`.
+        env: the world.
+        seeds: the runs' root seeds.
+        stream: name of the initial weights' randomness: networks of one run that are to differ have streams of their
+            own.
+        **options: of the policy's class.
 
     Raises:
         ToybedError: the name is unknown, an option is out of range, or the policy cannot read this world.
@@ -204,7 +212,7 @@ def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], **options: Any) 
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
     module, class_name = POLICIES[name].split(":")
-    policy: Policy = getattr(import_module(module), class_name)(env, Streams("policy", seeds, env.device), **options)
+    policy: Policy = getattr(import_module(module), class_name)(env, Streams(stream, seeds, env.device), **options)
     return policy
 
 

@@ -40,6 +40,7 @@ class Rollout(NamedTuple):
     ``entropy``      [S, B, G, T]       full-vocabulary entropy at the position, nats
     ``reward``       [S, B, G]          reward of the response
     ``vector``       [S, B, G, (M,) D]  its components; None where the world has none
+    ``paid``         [S, B, G, T]       reward of each token; None where it was not asked for
     ===============  =================  ================================================
     """
 
@@ -51,6 +52,7 @@ class Rollout(NamedTuple):
     entropy: Tensor
     reward: Tensor
     vector: Tensor | None = None
+    paid: Tensor | None = None
 
 
 def sample_tokens(log_probs: Tensor, uniform: Tensor) -> Tensor:
@@ -77,6 +79,8 @@ def rollout(
     group: int,
     streams: Streams,
     runs: Sequence[bool] | None = None,
+    *,
+    stepwise: bool = False,
 ) -> Rollout:
     """Sample ``group`` responses to each prompt.
 
@@ -87,6 +91,7 @@ def rollout(
         group: responses for each prompt, G.
         streams: the runs' randomness; the world's noise and all T tokens of a response are drawn in one call.
         runs: which runs draw (the others' responses are meaningless and their streams do not move).
+        stepwise: whether the reward of each token is kept, too.
     """
     log_probs_of = policy.log_probs if isinstance(policy, Policy) else policy
     count = prompt.shape[1]
@@ -95,6 +100,7 @@ def rollout(
     # Without noise the responses of a group share their first state: an axis of 1 until the first token parts them.
     state = env.reset(prompt[..., None] if noise is None else prompt[..., None].expand(-1, -1, group), noise)
     observations, legals, tokens, chosen, entropies = [], [], [], [], []
+    collected = []
     for t in range(env.horizon):
         observation, legal = env.observe(state), env.legal(state)
         log_probs = log_probs_of(observation, legal)
@@ -103,12 +109,15 @@ def rollout(
             observation, log_probs = (x.expand(-1, -1, group, -1) for x in (observation, log_probs))
             legal = None if legal is None else legal.expand_as(log_probs)
             state = type(state)(*(part.expand(*part.shape[:2], group, *part.shape[3:]) for part in state))
+        if stepwise:
+            collected.append(env.reward(state))
         state = env.step(state, token)
         observations.append(observation)
         legals.append(legal)
         tokens.append(token)
         chosen.append(choose(log_probs, token))
         entropies.append(token_entropy(log_probs))
+    reward = env.reward(state)
     return Rollout(
         prompt=prompt,
         observation=torch.stack(observations, -2),
@@ -116,8 +125,9 @@ def rollout(
         token=torch.stack(tokens, -1),
         log_prob=torch.stack(chosen, -1),
         entropy=torch.stack(entropies, -1),
-        reward=env.reward(state),
+        reward=reward,
         vector=env.reward_vector(state) if env.reward_names else None,
+        paid=torch.stack([*collected, reward], -1).diff(dim=-1) if stepwise else None,
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from toybed.agents.adaptation import AdaptationMeter
-from toybed.agents.config import Heads, Learning, Setting, Spec
+from toybed.agents.config import Heads, Learning, Setting, Soft, Spec
 from toybed.agents.heads import with_heads
 from toybed.agents.maml import MetaGradient
 from toybed.agents.meter import Meter
@@ -24,6 +24,7 @@ from toybed.agents.optimization import POLICY_LOST
 from toybed.agents.policies import Policy, flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.results import RunResult
+from toybed.agents.soft_actor_critic import SoftActorCritic
 from toybed.agents.supervised import fine_tune
 from toybed.envs import make
 from toybed.envs.core import TokenEnv
@@ -176,8 +177,10 @@ def _learner(
     learning, stage = setting.learning, setting.start.stage
     if setting.learner is None:
         return PolicyGradient(env, policy, objective, learning, seeds, reference, learning_rate=rates, stage=stage)
-    if learning.schedule:
-        raise ToybedError("Learning: a schedule is of policy gradient; allowed with another learner: ()")
+    if isinstance(setting.learner, Soft):
+        return SoftActorCritic(
+            env, policy, setting.policy, learning, setting.learner, seeds, learning_rate=rates, stage=stage
+        )
     return MetaGradient(
         env, policy, setting.policy, objective, learning, setting.learner, seeds, learning_rate=rates, stage=stage
     )

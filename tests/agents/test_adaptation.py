@@ -158,5 +158,5 @@ def test_the_short_way_takes_a_learner():
 def test_a_schedule_is_refused_where_it_would_not_be_followed():
     both = replace(SMALL, world=Spec("mi_dialogue", {**KNOBS, "level": "both"}))
     setting = both.with_learning(schedule=(("planning", 1), ("execution", 1)))
-    with pytest.raises(ToybedError, match="a schedule is of policy gradient; allowed with another learner"):
+    with pytest.raises(ToybedError, match="meta-learning follows no schedule"):
         train_runs(setting, [0], train_bases(setting, [0]))
