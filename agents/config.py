@@ -285,8 +285,8 @@ class Setting:
         learning: how it is trained from there.
         start: another start than the base. World, policy, heads and supervised are then those of the run it continues.
         probes: names of ``toybed.agents.probes`` that are measured at the start and at the end.
-        learner: None is policy gradient; :class:`Meta` learns how to adapt; :class:`Soft` is an actor-critic, and reads no
-            objective.
+        learner: None is policy gradient; :class:`Meta` learns how to adapt; :class:`Soft` is an actor-critic, which
+            reads no objective.
         adaptation: measured at the start and at the end: what the policy is worth to each task once it has adapted so.
         heads: how many heads the policy has. A table has a part for each; a network tells them apart by an embedding,
             or there is one for each ("mlp_per_head").

@@ -10,7 +10,7 @@ import torch
 
 from toybed import train
 from toybed.agents.adaptation import REPEATS, AdaptationMeter
-from toybed.agents.config import Adaptation, Meta, Setting, Spec, Start, Supervised
+from toybed.agents.config import Adaptation, Meta, Setting, Soft, Spec, Start, Supervised
 from toybed.agents.maml import Adapter, TaskStreams
 from toybed.agents.policies import flat_parameters, make_policy
 from toybed.agents.training import train_bases, train_runs
@@ -160,3 +160,29 @@ def test_a_schedule_is_refused_where_it_would_not_be_followed():
     setting = both.with_learning(schedule=(("planning", 1), ("execution", 1)))
     with pytest.raises(ToybedError, match="meta-learning follows no schedule"):
         train_runs(setting, [0], train_bases(setting, [0]))
+
+
+def test_soft_actor_critic_is_a_run_as_any_other():
+    setting = replace(SMALL, learner=Soft(replay=200, batch=16, steps=2))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        together, (alone,) = (train_runs(setting, seeds, train_bases(setting, seeds)) for seeds in ([1, 2, 5], [2]))
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(together[1].parameters, alone.parameters)
+    assert {"sampled_critic_loss", "sampled_temperature", "adapted@6_test"} <= set(alone.curves)
+
+
+def test_a_schedule_of_soft_actor_critic_trains_one_kind_after_the_other():
+    both = replace(SMALL, world=Spec("mi_dialogue", {**KNOBS, "level": "both"}), supervised=None, adaptation=None)
+    both = replace(both, learner=Soft(replay=200, batch=64, steps=2))
+    env, bases = make("mi_dialogue", **KNOBS, level="both"), train_bases(both, [0])
+    ends = {}
+    for schedule in ((("planning", 1),), (("execution", 1),)):
+        (result,) = train_runs(both.with_learning(schedule=schedule), [0], bases)
+        moved = (result.parameters != bases[0]).reshape(len(env.contexts()), -1).any(1)
+        ends[schedule[0][0]] = moved
+    masters = env.masters.numpy()
+    assert ends["planning"].any() and not ends["planning"][~masters].any()
+    assert ends["execution"].any() and not ends["execution"][masters].any()
