@@ -134,8 +134,8 @@ class SoftActorCritic:
 
         Args:
             measure: not read: all measures are free here.
-            kinds: which kinds of tokens are trained, None: those of the schedule, or all. The others' states count in no
-                loss. In a table their rows do not move, not by Adam's memory either: every choice of kinds has an
+            kinds: which kinds of tokens are trained, None: those of the schedule, or all. The others' states count in
+                no loss. In a table their rows do not move, not by Adam's memory either: every choice of kinds has an
                 optimiser of its own. In a network that they share they move along.
 
         Returns:
