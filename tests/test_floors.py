@@ -23,7 +23,10 @@ FLOORS = (
     ("agents",),
     ("exact", "study", "store", "executors", "runner", "plotting", "llm"),
     ("benchmarks",),
-    ("report", "progress", "listing", "course", "testing", "mutants", "checking", "cli"),
+    (
+        *("report", "progress", "listing", "course", "testing", "mutants", "checking", "cli"),
+        *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
+    ),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 

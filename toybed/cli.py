@@ -1,4 +1,4 @@
-"""The command line: ``toybed list | run | show | report | check | mutants``.
+"""The command line: ``toybed list | run | show | report | check | mutants | chat``.
 
 Only what computes imports torch, so that ``--help`` and ``list`` answer at once.
 """
@@ -183,6 +183,47 @@ class Mutants:
         return checking.print_mutants(full=self.full, as_json=self.json)
 
 
+@dataclass(frozen=True)
+class Chat:
+    """Talk with a trained policy, as patient or therapist (invented, not clinical); see its entropy at each turn."""
+
+    play: Literal["patient", "therapist"] = "patient"
+    """Whom you play; the policy or the simulator is the other."""
+    type: Literal["receptive", "resistant", "open", "surprise"] = "surprise"
+    """The simulated patient; a surprise is told at the end."""
+    level: Literal["act", "option", "both"] = "both"
+    """What the therapist chooses: acts, options with fixed acts, or both."""
+    objective: str = "grpo"
+    """What the policy is trained with, as `toybed list objectives` prints it."""
+    updates: int = 100
+    """How long it is trained; 0 leaves it as the demonstrations made it."""
+    entropy_coefficient: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Of an entropy bonus; by default the objective's own."""
+    seed: int = 0
+    """Of all luck: the same seed and the same input are the same dialogue."""
+    turns: int = 20
+    """Length of the dialogue; unless the level is act, a multiple of the 4 turns for which an option is held."""
+    json: bool = False
+    """Print the whole dialogue as one JSON object at the end, and prompts on standard error."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed.chat import chat
+
+        chat(
+            play=self.play,
+            user=self.type,
+            level=self.level,
+            objective=self.objective,
+            updates=self.updates,
+            seed=self.seed,
+            turns=self.turns,
+            entropy_coefficient=self.entropy_coefficient,
+            as_json=self.json,
+        )
+
+
 def _cores() -> int:
     """The cores that this process may use: a container may have been given fewer than the machine has."""
     try:
@@ -204,6 +245,7 @@ COMMANDS: dict[str, Any] = {
     "report": Report,
     "check": Check,
     "mutants": Mutants,
+    "chat": Chat,
 }
 
 
@@ -240,7 +282,9 @@ def _command(given: list[str]) -> Callable[[], int | None]:
     if verb not in COMMANDS:
         raise unknown("command", verb, COMMANDS, "toybed --help shows all")
     # Before tyro reads them: an option that it does not know would pass for a name, or be a box of many lines.
-    options = [f"--{field.name}" for field in fields(COMMANDS[verb]) if "Positional" not in str(field.type)]
+    options = [
+        f"--{field.name.replace('_', '-')}" for field in fields(COMMANDS[verb]) if "Positional" not in str(field.type)
+    ]
     for option in (word.split("=")[0] for word in rest if word.startswith("--")):
         if option not in ("--help", *options):
             raise unknown("option", option, options, f"toybed {verb} --help shows all")
