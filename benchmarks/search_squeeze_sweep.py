@@ -14,11 +14,15 @@ UPDATES = {"quick": 80, "standard": 300, "full": 600}
 
 VARIED = Supervised(steps=150, learning_rate=0.1, demonstrator={"habit": 0.3})
 NARROW = replace(VARIED, demonstrator={"habit": 0.9})
-AFTER_NARROW = {
+FINE_TUNED = {
     "sft_right": replace(VARIED, right_only=True, before=NARROW),
     "sft_all": replace(VARIED, before=NARROW),
+    "sft_narrow": replace(NARROW, right_only=True, before=NARROW),
+    "sft_narrow_varied": replace(NARROW, right_only=True, before=VARIED),
 }
-"""Supervised fine-tuning of the narrow base: on the right ones among varied demonstrations, and on all of them."""
+"""Supervised fine-tuning of the narrow base: on the right ones among varied demonstrations, on all of them, and on the
+right ones among narrow ones; of the varied base on the right ones among narrow ones."""
+EARLY = 24  # updates that are measured one by one
 
 INTERVENTIONS = {
     "entropy_0.03": ("Entropy bonus .03", Spec("grpo", {"entropy_coefficient": 0.03})),
@@ -51,12 +55,15 @@ def arms(size: str) -> dict[str, Setting]:
         learning=Learning(updates=updates, prompts=64, learning_rate=RATE, measure_every=updates // 20),
         probes=("trajectories",),
     )
-    still = {arm: replace(grpo, supervised=config).with_learning(updates=0) for arm, config in AFTER_NARROW.items()}
+    still = {arm: replace(grpo, supervised=config).with_learning(updates=0) for arm, config in FINE_TUNED.items()}
+    early = grpo.with_learning(updates=EARLY, measure_every=1)
     return {
-        "grpo": grpo,
+        "grpo": replace(grpo, probes=("trajectories", "start_mixtures")),
         "narrow_grpo": replace(grpo, supervised=NARROW),
+        "early": early,
+        "narrow_early": replace(early, supervised=NARROW),
         **still,
-        "sft_right_grpo": replace(grpo, supervised=AFTER_NARROW["sft_right"]),
+        "sft_right_grpo": replace(grpo, supervised=FINE_TUNED["sft_right"]),
         **{
             arm: replace(grpo, objective=INTERVENTIONS[arm][1]) for arm in (QUICK if size == "quick" else INTERVENTIONS)
         },

@@ -374,9 +374,12 @@ class ToolSearch(TokenEnv):
         """The reward vector of every outcome, under the world's ``common``, float64 ``[2^D, D]``."""
         return truth.outcome_rewards(self)
 
-    def best_at_k(self, k: int, split: str = "train") -> optima.BestAtK:
-        """The best table policy for pass@k on a split's questions, and its worth; for k > 1 by numeric ascent."""
-        return optima.best_at_k(self, k, split)
+    def best_at_k(self, k: int, split: str = "train", one: float = 0.0) -> optima.BestAtK:
+        """The best table policy for pass@k on a split's questions, and its worth; for k > 1 by numeric ascent.
+
+        With ``one`` above 0 for ``(1 - one) pass@k + one pass@1``: from 0 to 1 the front of the two.
+        """
+        return optima.best_at_k(self, k, split, one)
 
     def best_mixture_at_k(self, k: int, split: str = "train") -> optima.BestMixture:
         """The optimum of pass@k on a split's questions over all distributions of plans, with its proof, a bound."""

@@ -24,14 +24,14 @@ MIXED = 1e-6  # of pass@k: how near the bound is near enough
 
 
 class BestAtK(NamedTuple):
-    """Pass@k of a policy on the questions asked for, and the policy as a table ``[C, V]``, float64."""
+    """What was made large, of a policy on the questions asked for, and the policy as a table ``[C, V]``, float64."""
 
     worth: float
     table: Tensor
 
 
-def best_at_k(env: ToolSearch, k: int, split: str) -> BestAtK:
-    """The best policy for pass@k that sees what the observation shows.
+def best_at_k(env: ToolSearch, k: int, split: str, one: float = 0.0) -> BestAtK:
+    """The best policy for pass@k that sees what the observation shows; or for ``(1 - one) pass@k + one pass@1``.
 
     For k = 1 without ``retry`` exact: the success of each answer is linear in the choice at each hop, so some plan of
     fixed tokens for each cue is optimal. Else by L-BFGS on the exact value from two starts: a local optimum.
@@ -47,10 +47,10 @@ def best_at_k(env: ToolSearch, k: int, split: str) -> BestAtK:
         contexts = env.contexts()
         favourite = torch.arange(env.vocabulary, device=env.device) == contexts[:, :1] + 1
         starts.append(starts[0] + 2.0 * favourite)
-    return max((_ascend(env, k, prompts, start) for start in starts), key=lambda best: best.worth)
+    return max((_ascend(env, k, prompts, start, one) for start in starts), key=lambda best: best.worth)
 
 
-def _ascend(env: ToolSearch, k: int, prompts: Tensor, start: Tensor) -> BestAtK:
+def _ascend(env: ToolSearch, k: int, prompts: Tensor, start: Tensor, one: float) -> BestAtK:
     logits = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
         [logits], max_iter=MAX_STEPS, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
@@ -61,7 +61,8 @@ def _ascend(env: ToolSearch, k: int, prompts: Tensor, start: Tensor) -> BestAtK:
     def worth() -> Tensor:
         success = any_right(expect(env, logits.log_softmax(-1), works, cue, right)[0])
         # Not quite 1: there the logarithm in pass@k has no gradient.
-        return pass_at_k_exact(success.clamp(max=1 - 1e-12), k).mean()
+        many = pass_at_k_exact(success.clamp(max=1 - 1e-12), k).mean()
+        return (1 - one) * many + one * success.mean() if one else many
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -10,9 +10,9 @@ import pytest
 
 from toybed.agents.config import Spec
 from toybed.agents.training import train_bases, train_runs
-from toybed.benchmarks import search_squeeze
-from toybed.benchmarks.search_squeeze import best_at_k
-from toybed.benchmarks.search_squeeze_sweep import AFTER_NARROW, INTERVENTIONS, NARROW, QUICK, VARIED
+from toybed.benchmarks import search_squeeze, search_squeeze_figure
+from toybed.benchmarks.search_squeeze_measures import SHARES, WEIGHTS, at_equal_reward, beyond_base, front, optimum
+from toybed.benchmarks.search_squeeze_sweep import FINE_TUNED, INTERVENTIONS, NARROW, QUICK, VARIED
 from toybed.plotting import svg
 from toybed.study import Records, Verdict
 
@@ -26,15 +26,20 @@ BESIDE = (
     "narrows, slow",
     "squeezes, tied",
     "squeezes, retry",
+    "optimal, retry",
     "fewer right",
     "more wrong",
+    "narrow, narrow base",
+    "narrow, varied base",
+    "on the way",
     "lead train",
     "lead test",
     "lead of right ones, train",
     "lead of right ones, test",
 )
 CONTROLS = ("slow", "tied", "retry")
-ARMS = ("grpo", "narrow_grpo", *AFTER_NARROW, "sft_right_grpo", *INTERVENTIONS, *CONTROLS)
+EARLY = ("early", "narrow_early")
+ARMS = ("grpo", "narrow_grpo", *EARLY, *FINE_TUNED, "sft_right_grpo", *INTERVENTIONS, *CONTROLS)
 
 VARIED_BASE = {"reward": 0.1, "pass@64": 0.9, "distinct_right@256": 12.0, "distinct_wrong@256": 120.0, "plans": 5.0}
 NARROW_BASE = {"reward": 0.35, "pass@64": 0.6, "distinct_right@256": 4.0, "distinct_wrong@256": 20.0, "plans": 1.5}
@@ -46,16 +51,23 @@ def arm(start: Mapping[str, float], end: Mapping[str, float]) -> Records:
     curves = {}
     for name in start:
         values = np.stack([start[name] + SPREAD / 2, end[name] + SPREAD], 1)
-        names = ("plan_entropy", "effective_tools") if name == "plans" else (f"{name}_train", f"{name}_test")
+        names = [f"{name}_train", f"{name}_test"]
+        if name == "plans":
+            names = ["plan_entropy", "effective_tools", "entropy_train"]
+        if name == "reward":
+            names.append("reward_fresh_train")
         curves |= dict.fromkeys(names, values)
+        # What the probe records at the end of GRPO, by the chord: pass@64 of a mixture is at least that.
+        for share in SHARES if name in ("reward", "pass@64") else ():
+            curves[f"{name}_start_{share:g}_train"] = share * values[:, :1] + (1 - share) * values
     return Records({name: np.array([0, 100]) for name in curves}, curves)
 
 
 def house(**other: Records) -> dict[str, Records]:
     """Everything as claimed; interventions end where GRPO does, and fine-tuned bases like the varied one."""
     squeezed, narrow = arm(VARIED_BASE, SQUEEZED), arm(NARROW_BASE, SQUEEZED)
-    records = dict.fromkeys(ARMS, squeezed) | {"narrow_grpo": narrow}
-    return records | {name: arm(VARIED_BASE, VARIED_BASE) for name in AFTER_NARROW} | other
+    records = dict.fromkeys(ARMS, squeezed) | dict.fromkeys(("narrow_grpo", "narrow_early"), narrow)
+    return records | {name: arm(VARIED_BASE, VARIED_BASE) for name in FINE_TUNED} | other
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:
@@ -173,7 +185,8 @@ def test_too_few_runs_are_undecided(runs: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", ["grpo", "narrow_grpo", "sft_right", "passk"])
-def test_the_figure_can_be_drawn_whatever_is_missing(name: str) -> None:
+def test_the_figure_can_be_drawn_whatever_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_squeeze_figure, "front", lambda **_: np.array([[0.15, 0.95], [0.47, 0.47]]))
     records = house()
     for runs in ([1], [*range(SEEDS)]):
         assert svg(search_squeeze.figure({**records, name: diverge(records[name], runs)})).startswith("<svg")
@@ -182,33 +195,75 @@ def test_the_figure_can_be_drawn_whatever_is_missing(name: str) -> None:
 
 
 def test_the_arms_differ_in_what_the_question_asks_and_nothing_else() -> None:
+    probes = {"probes"}  # GRPO has one more: what is had by mixing in its base
     expected = {"grpo": set(), "narrow_grpo": {"supervised"}, "sft_right_grpo": {"supervised"}}
-    expected |= {arm: {"supervised", "learning"} for arm in AFTER_NARROW} | {
-        arm: {"objective"} for arm in INTERVENTIONS
-    }
-    expected |= {"slow": {"learning"}, "tied": {"world"}, "retry": {"world", "probes"}}
+    expected |= {"early": {"learning"}, "narrow_early": {"learning", "supervised"}}
+    expected |= {arm: {"supervised", "learning"} for arm in FINE_TUNED} | {arm: {"objective"} for arm in INTERVENTIONS}
+    expected |= {"slow": {"learning"}, "tied": {"world"}, "retry": {"world"}}
     for size in ("quick", "standard", "full"):
         arms = search_squeeze.STUDY.arms(size)
         assert set(arms) == set(ARMS) - (set() if size != "quick" else set(INTERVENTIONS) - set(QUICK))
         grpo = arms["grpo"]
         for name, setting in arms.items():
             fields = (field.name for field in dataclasses.fields(setting))
-            assert {f for f in fields if getattr(setting, f) != getattr(grpo, f)} == expected[name], name
+            differ = {f for f in fields if getattr(setting, f) != getattr(grpo, f)}
+            assert differ == expected[name] | (probes if name != "grpo" else set()), name
         assert arms["slow"].learning == dataclasses.replace(
             grpo.learning, learning_rate=arms["slow"].learning.learning_rate
         )
         assert grpo.learning.epochs * grpo.learning.minibatches > 1
         assert search_squeeze.STUDY.seeds[size] >= 3
-    assert AFTER_NARROW["sft_right"].stages[0] == AFTER_NARROW["sft_all"].stages[0] == NARROW
-    assert dataclasses.replace(AFTER_NARROW["sft_all"], before=None) == VARIED
-    assert dataclasses.replace(AFTER_NARROW["sft_right"], before=None, right_only=False) == VARIED
+    for arm in ("sft_narrow", "sft_narrow_varied"):
+        assert dataclasses.replace(FINE_TUNED[arm], before=None, right_only=False) == NARROW
+    assert (FINE_TUNED["sft_narrow"].before, FINE_TUNED["sft_narrow_varied"].before) == (NARROW, VARIED)
+    assert FINE_TUNED["sft_right"].stages[0] == FINE_TUNED["sft_all"].stages[0] == NARROW
+    assert dataclasses.replace(FINE_TUNED["sft_all"], before=None) == VARIED
+    assert dataclasses.replace(FINE_TUNED["sft_right"], before=None, right_only=False) == VARIED
 
 
 def test_the_best_policies_are_worth_what_the_world_says() -> None:
-    one, many = best_at_k(1, questions=64)
+    one, many = optimum(questions=64)
     assert one == many  # one plan for each cue answers a question always or never
-    later, most = best_at_k(64, questions=64)
-    assert later < one and most > many
+    places = front(questions=64)
+    assert tuple(places[-1]) == (one, many)
+    assert (places[:, 0] <= one).all() and (places[:, 1] <= places[0, 1] + 1e-6).all()
+    # Each is best for its own weighing, up to what an ascent may miss.
+    for weight, place in zip(WEIGHTS, places[:-1], strict=True):
+        worth = (1 - weight) * places[:, 1] + weight * places[:, 0]
+        assert (1 - weight) * place[1] + weight * place[0] >= worth.max() - 1e-3
+
+
+def test_a_rival_of_free_breadth_is_grpo_with_some_responses_of_its_base() -> None:
+    """Halfway between a base at (0.1, 0.9) and GRPO at (0.46, 0.47) by the chord is (0.28, 0.685)."""
+    half = arm(VARIED_BASE, {**SQUEEZED, "reward": 0.28, "pass@64": 0.7})
+    assert beyond_base(house()["grpo"], half).mean() == pytest.approx(0.015, abs=2e-3)  # seeds move along the chord
+    _, parts = judged(house(passk=arm(VARIED_BASE, {**SQUEEZED, "pass@64": 0.6, "reward": 0.455})))
+    assert parts["passk"].outcome == "supported"
+    # As much breadth at the price of the mixture is not free, even where pass@1 is close enough.
+    _, parts = judged(house(passk=arm(VARIED_BASE, {**SQUEEZED, "pass@64": 0.47, "reward": 0.3})))
+    assert parts["passk"].outcome == "refuted"
+
+
+def test_equal_reward_is_the_first_time_that_both_have_it() -> None:
+    def curve(reward: list[float], many: list[float]) -> Records:
+        curves = {"reward_train": np.array([reward] * 2), "pass@64_train": np.array([many] * 2)}
+        return Records({name: np.arange(len(reward)) for name in curves}, curves)
+
+    a, b = curve([0.1, 0.3, 0.5], [0.9, 0.7, 0.5]), curve([0.4, 0.45, 0.42], [0.8, 0.6, 0.5])
+    level, of_a, of_b = at_equal_reward(a, b)
+    assert level == pytest.approx([0.45] * 2)
+    assert of_a == pytest.approx([0.55] * 2)  # three quarters of the way from 0.3 to 0.5
+    assert of_b == pytest.approx([0.6] * 2)
+    assert at_equal_reward(curve([0.5, 0.6], [0.9, 0.8]), b)[1] == pytest.approx([0.9] * 2)  # it began above
+
+
+def test_what_sft_does_is_the_width_of_what_it_is_shown() -> None:
+    narrow = arm(VARIED_BASE, {**NARROW_BASE, "distinct_right@256": 3.0})
+    verdict, parts = judged(house(sft_narrow=narrow, sft_narrow_varied=narrow))
+    assert verdict.outcome == "supported"
+    assert parts["narrow, narrow base"].outcome == parts["narrow, varied base"].outcome == "refuted"
+    assert parts["narrow, narrow base"].estimate == pytest.approx(-1.0)
+    assert parts["narrow, varied base"].estimate == pytest.approx(-9.0)
 
 
 def test_a_run_records_every_measure_that_it_reads() -> None:
@@ -216,7 +271,7 @@ def test_a_run_records_every_measure_that_it_reads() -> None:
     tiny = dataclasses.replace(
         grpo.with_learning(updates=2, prompts=8, measure_every=1),
         world=Spec("tool_search", {"questions": 40, "shift": "index"}),
-        supervised=dataclasses.replace(AFTER_NARROW["sft_right"], steps=2, before=dataclasses.replace(NARROW, steps=2)),
+        supervised=dataclasses.replace(FINE_TUNED["sft_right"], steps=2, before=dataclasses.replace(NARROW, steps=2)),
     )
     results = train_runs(tiny, [0, 1, 2], train_bases(tiny, [0, 1, 2]))
     curves = {name: np.stack([result.curves[name].values for result in results]) for name in results[0].curves}

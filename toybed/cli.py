@@ -252,6 +252,8 @@ COMMANDS: dict[str, Any] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point: 0 when all went well, 1 where a check found something, 2 for a wrong input, 130."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # One torch thread a process, also where answers are judged and drawn: on a busy machine two are ten times slower.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _command(given)() or 0

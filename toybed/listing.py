@@ -128,7 +128,7 @@ def print_entry(name: str, *, as_json: bool) -> None:
             console.print(f"\n[bold]{heading}[/bold]" if heading != "text" else "")
             console.print(Text(content), soft_wrap=True)
         elif isinstance(content, Sequence) and not isinstance(content, str):
-            console.print(f"[bold]{heading}[/bold]")
+            console.print(f"[bold]{heading}[/bold]{'' if content else ' nothing'}")
             for item in content:
                 console.print(Text(f"  {item}"), soft_wrap=True)
         else:
@@ -180,7 +180,7 @@ def _question_entry(name: str) -> dict[str, Any]:
         "claim": question.claim,
         "source": question.source,
         "rule": question.rule,
-        "changed after a result was seen": list(question.amendments) or "nothing",
+        "changed after a result was seen": list(question.amendments),
         "sizes": [f"{size}: {_size_text(question, size)}" for size in study.SIZES],
         "text": _text(inspect.getmodule(question.judge)),
     }

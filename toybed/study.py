@@ -129,6 +129,10 @@ class Records:
         """Which runs did not diverge, ``[n]``."""
         return np.asarray(np.isfinite(self["reward_train"]).all(1))
 
+    def at(self, name: str, place: int) -> NDArray[np.float64]:
+        """A measure at its first (0) or last (-1) point, ``[n]``; NaN, at both, for a run that diverged."""
+        return np.where(self.sound, self[name][:, place], np.nan)
+
     def per_run(self, measure: Callable[..., float], *curves: NDArray[np.float64]) -> NDArray[np.float64]:
         """The measure of each run from its rows of the curves ``[n, points]``; NaN for a run that diverged, ``[n]``."""
         rows = zip(self.sound, *curves, strict=True)

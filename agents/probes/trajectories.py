@@ -7,10 +7,10 @@ from torch import Tensor
 
 from toybed.envs.core import MAX_ENUMERATED, TokenEnv, sample_of
 from toybed.measures.diversity import distinct_exact
-from toybed.measures.entropy import token_entropy
 
 PROMPTS = 256  # of each split, a fixed sample
 SAMPLES = 256
+KINDS = ("right", "wrong")
 
 
 def trajectories(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor]:
@@ -18,8 +18,7 @@ def trajectories(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
 
     Returns:
         For both splits ``distinct_right@256`` and ``distinct_wrong@256``: mean over a fixed sample of 256 prompts of
-        the expected number of different responses with full reward and without it; and ``response_entropy``, that of
-        the whole response given the prompt, in nats per sequence.
+        the expected number of different responses with full reward and without it.
     """
     measures: dict[str, Tensor] = {}
     for split in ("train", "test"):
@@ -28,9 +27,7 @@ def trajectories(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
         for chunk in prompts.split(max(MAX_ENUMERATED // (env.vocabulary**env.horizon * len(table)), 1)):
             log_prob, reward = env.enumerate_responses(table, chunk)
             right = reward == 1
-            counts = [distinct_exact(log_prob, kind, SAMPLES) for kind in (right, ~right)]
-            parts.append(torch.stack([*counts, token_entropy(log_prob)]))
+            parts.append(torch.stack([distinct_exact(log_prob, kind, SAMPLES) for kind in (right, ~right)]))
         means = torch.cat(parts, -1).double().mean(-1)
-        names = (f"distinct_right@{SAMPLES}", f"distinct_wrong@{SAMPLES}", "response_entropy")
-        measures |= {f"{name}_{split}": mean for name, mean in zip(names, means, strict=True)}
+        measures |= {f"distinct_{kind}@{SAMPLES}_{split}": mean for kind, mean in zip(KINDS, means, strict=True)}
     return measures
