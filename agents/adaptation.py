@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from toybed.agents.config import Adaptation, Spec
-from toybed.agents.maml import Adapted, Adapter, TaskStreams
+from toybed.agents.maml import Adapter, TaskStreams
 from toybed.agents.policies import Policy
 from toybed.envs.core import ILLEGAL, Each, TokenEnv
 

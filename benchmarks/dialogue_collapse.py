@@ -146,7 +146,9 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     beside += [_headroom(records, method) for method in ("joint", "bonus", "maml")]
     beside += [_visible(records), _own_policies(records)]
     for condition in CONDITIONS:
-        if condition in ("main", "fine") or f"maml/{condition}" not in records and f"joint/{condition}" not in records:
+        if condition in ("main", "fine") or (
+            f"maml/{condition}" not in records and f"joint/{condition}" not in records
+        ):
             continue
         beside += _of_condition(records, condition)
     return verdict, [*deciding, *beside]
@@ -163,8 +165,8 @@ def _collapses(records: Mapping[str, Records], condition: str, method: str = "jo
             *min(sampled, sure, key=lambda interval: np.nan_to_num(interval.estimate, nan=np.inf)),
             rule=f"dominant share before adaptation, sampled and by argmax: supported if both are above {DOMINANT:g}, "
             "refuted if one is below; shown is the smaller.",
-            sentence=f"Sampled {number(sampled.estimate)}, argmax {number(sure.estimate)}; runs: {_runs(records, name)}; "
-            f"return {_mean(records, name, 'reward_train')} on train types.",
+            sentence=f"Sampled {number(sampled.estimate)}, argmax {number(sure.estimate)}; runs: "
+            f"{_runs(records, name)}; return {_mean(records, name, 'reward_train')} on train types.",
         ),
         Verdict(
             f"{where}{METHODS[method].capitalize()}: it does so whatever the user's type.",
@@ -199,8 +201,8 @@ def _prevents(records: Mapping[str, Records], condition: str, other: str = "join
             f"{where}MAML keeps the adapted master variable.",
             above(less, LESS),
             *less,
-            rule=f"adapted dominant share of joint training less MAML's, train types, paired: supported above {LESS:g}, "
-            "refuted below.",
+            rule="adapted dominant share of joint training less MAML's, train types, paired: supported above "
+            f"{LESS:g}, refuted below.",
             sentence=f"MAML {_mean(records, mine, share)}, joint training {_mean(records, theirs, share)} (argmax "
             f"{_mean(records, mine, f'adapted_{ARGMAX}_train')} and "
             f"{_mean(records, theirs, f'adapted_{ARGMAX}_train')}); MAML before adaptation: {_runs(records, mine)}.",
@@ -311,8 +313,9 @@ def _visible(records: Mapping[str, Records]) -> Verdict:
 def _own_policies(records: Mapping[str, Records]) -> Verdict:
     own = np.stack([at(records, f"only_{name}", "reward_train") for name in NAMED]).mean(0)
     more = mean_interval(own - at(records, arm("maml"), TRAIN))
+    meta = arm("maml")
     each = ", ".join(
-        f"{name} {_mean(records, f'only_{name}', 'reward_train')} ({_mean(records, arm('maml'), f'adapted_prompt_{k}')})"
+        f"{name} {_mean(records, f'only_{name}', 'reward_train')} ({_mean(records, meta, f'adapted_prompt_{k}')})"
         for k, name in enumerate(NAMED)
     )
     return Verdict(

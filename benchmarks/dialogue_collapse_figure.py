@@ -64,9 +64,7 @@ def figure(records: Mapping[str, Records]) -> Figure:
             cell.set_xticks(range(len(OPTIONS)), OPTIONS)
             cell.set_xlabel("phase of the ladder")
         handles = [axes[0][0].bar(0, 0, color=colour) for colour in _COLOURS]
-        page.legend(
-            handles, [f"option {name}" for name in OPTIONS], loc="outside upper center", ncols=4, frameon=False
-        )
+        page.legend(handles, [f"option {name}" for name in OPTIONS], loc="outside upper center", ncols=4, frameon=False)
     return page
 
 

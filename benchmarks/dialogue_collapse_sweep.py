@@ -32,7 +32,7 @@ ALTERNATING = (("planning", 6), ("execution", 3))
 PRETRAINED = Supervised(
     steps=150, demonstrations=128, learning_rate=0.01, demonstrator={"noise": 0.0, "master_noise": 1.0}
 )
-UPDATES = {"quick": 40, "standard": 120, "full": 300}
+UPDATES = {"quick": 25, "standard": 120, "full": 300}
 
 RATES = (0.01, 0.03)
 INNER_RATES = (0.3, 3.0)
@@ -88,9 +88,9 @@ def _trained(method: str, size: str, rate: float, inner: float, coefficient: flo
     # Reptile only moves to where the inner steps lead: they have to train sub-policies as well, and there is no outer
     # batch; one response is sampled for the record.
     steps, group = (2, 1) if method == "reptile" else (1, EPISODES)
-    return replace(
-        setting, learner=Meta(method, replace(adaptation(method, inner), steps=steps))
-    ).with_learning(group=group)
+    return replace(setting, learner=Meta(method, replace(adaptation(method, inner), steps=steps))).with_learning(
+        group=group
+    )
 
 
 def adaptation(method: str, inner: float) -> Adaptation:
