@@ -52,19 +52,21 @@ def optimum() -> Array:
 
 def figure(records: Mapping[str, Records]) -> Figure:
     """A row for each condition, a column for each named type; bars are phases, colours options."""
+    from matplotlib.patches import Patch
+
     rows = [name for name in ROWS if name in records]
     with plotting.grid(len(rows) + 1, len(NAMED), width=2.6, height=1.0) as (page, axes):
         for line, name in zip(axes, [*rows, OPTIMUM], strict=True):
             for user, cell in enumerate(line):
                 _draw(cell, optimum()[user] if name == OPTIMUM else shares(records[name], user))
             line[0].set_ylabel(ROWS.get(name, OPTIMUM), rotation=0, ha="right", va="center", fontweight="bold")
-        for user, cell in zip(NAMED, axes[0], strict=True):
-            cell.set_title(f"{user} user")
+        for name, cell in zip(NAMED, axes[0], strict=True):
+            cell.set_title(f"{name} user")
         for cell in axes[-1]:
             cell.set_xticks(range(len(OPTIONS)), OPTIONS)
             cell.set_xlabel("phase of the ladder")
-        handles = [axes[0][0].bar(0, 0, color=colour) for colour in _COLOURS]
-        page.legend(handles, [f"option {name}" for name in OPTIONS], loc="outside upper center", ncols=4, frameon=False)
+        handles = [Patch(color=colour, label=f"option {o}") for o, colour in zip(OPTIONS, _COLOURS, strict=True)]
+        page.legend(handles=handles, loc="outside upper center", ncols=len(OPTIONS), frameon=False)
     return page
 
 
