@@ -12,7 +12,7 @@ from toybed.agents.maml import Adapter, TaskStreams
 from toybed.agents.policies import Policy
 from toybed.envs.core import ILLEGAL, Each, TokenEnv
 
-REPEATS = 6  # adaptations to each task, on other responses
+REPEATS = 3  # adaptations to each task, on other responses
 
 
 class AdaptationMeter:
@@ -50,14 +50,16 @@ class AdaptationMeter:
         measures: dict[str, Tensor] = {}
         stages = self._adapter.adapt(self._adapter.spread(policy), task, *streams)
         for step, stage in enumerate(stages):
-            each = self._each(stage.table(self._env))
+            # Nobody has adapted yet: one policy for all, and the repeats are alike.
+            each = self._each(stage.table(self._env) if step else policy.table(self._env))
             worth = each.reward.mean(1)
             for split, chosen in self._splits():
                 measures[f"adapted@{step * self._config.group}_{split}"] = worth[:, chosen].mean(1)
         measures |= {f"adapted_prompt_{p}": worth[:, p] for p in range(worth.shape[1])}
         if each.options is None:
             return measures
-        sure = self._each(_favourites(self._env, stages[-1].table(self._env))).options
+        last = stages[-1].table(self._env) if self._config.steps else policy.table(self._env)
+        sure = self._each(_favourites(self._env, last)).options
         assert sure is not None
         return measures | self._of_options(each.options, sure)
 
@@ -66,8 +68,16 @@ class AdaptationMeter:
         return [(split, torch.isin(every, self._env.prompts(split))) for split in ("train", "test")]
 
     def _each(self, table: Tensor) -> Each:
-        """What adapted policies do, by run, repeat and prompt: reward ``[S, R, P]``, options ``[S, R, P, W, O]``."""
-        return self._env.evaluate_each(table.view(len(self._seeds), REPEATS, -1, *table.shape[1:]))
+        """What policies do, by run, repeat and prompt: reward ``[S, R, P]``, options ``[S, R, P, W, O]``.
+
+        Of one policy for each run, repeat and prompt, or of one for each run, with a single repeat.
+        """
+        prompts = self._env.n_prompts
+        if len(table) == len(self._seeds):
+            each = table[:, None, None].expand(-1, 1, prompts, *table.shape[1:])
+        else:
+            each = table.view(len(self._seeds), REPEATS, prompts, *table.shape[1:])
+        return self._env.evaluate_each(each)
 
     def _of_options(self, options: Tensor, sure: Tensor) -> dict[str, Tensor]:
         measures = {}

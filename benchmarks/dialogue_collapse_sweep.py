@@ -37,6 +37,7 @@ UPDATES = {"quick": 25, "standard": 120, "full": 300}
 RATES = (0.01, 0.03)
 INNER_RATES = (0.3, 3.0)
 COEFFICIENTS = (0.003, 0.01)
+LONG = 3  # times the updates, in one condition
 INNER_FACTOR = 10.0  # by which the inner rate is changed in two conditions
 
 CONDITIONS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -44,7 +45,7 @@ CONDITIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fine": (" (4 episodes a step)", ("joint", "bonus", "maml")),
     "fixed": ("Fixed specialists as sub-policies", ("joint", "bonus", "maml")),
     "pretrained": ("Sub-policies pre-trained as specialists", ("joint", "maml")),
-    "fast_subs": ("Sub-policies that learn ten times faster", ("joint", "maml")),
+    "long": ("Three times the updates at a third of the rate", ("joint", "bonus", "maml")),
     "alternating": ("Master and sub-policies trained alternately", ("joint", "bonus")),
     "weak_need": ("Users who differ less", ("joint", "maml")),
     "one_turn": ("An option for each turn", ("joint", "maml")),
@@ -154,8 +155,9 @@ def _changed(trained: Setting, condition: str) -> Setting:
             return replace(trained, supervised=PRETRAINED)
         case "fixed":
             return _in_world(trained, level="option")
-        case "fast_subs":
-            return replace(trained, policy=Spec("hierarchical", {"gain": 100.0}))
+        case "long":
+            updates, rate = LONG * trained.learning.updates, trained.learning.learning_rate / LONG
+            return trained.with_learning(updates=updates, measure_every=updates, learning_rate=rate)
         case "alternating":
             return trained.with_learning(schedule=ALTERNATING)
         case "weak_need":

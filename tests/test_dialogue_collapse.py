@@ -244,7 +244,7 @@ def test_conditions_change_what_they_say() -> None:
     expected = {
         "fixed": {"world"},
         "pretrained": {"supervised"},
-        "fast_subs": {"policy"},
+        "long": {"learning"},
         "alternating": {"learning"},
         "weak_need": {"world"},
         "one_turn": {"world"},
