@@ -23,8 +23,8 @@ Sweep
     adapted return on train types on other seeds.
     Conditions, with the rates of the main one: sub-policies fixed or pre-trained; three times the updates at a third of
     the rate; master and sub-policies trained alternately (6:3; there is no such schedule for MAML here); users who
-    differ less; an option for each turn; an inner rate ten times lower and higher; 4 episodes a step. Beside them: a master that sees
-    the type, and one policy for each named type from scratch, with all the episodes for it alone.
+    differ less; an option for each turn; an inner rate ten times lower and higher; 4 episodes a step. Beside them: a
+    master that sees the type, and a policy for each named type from scratch, with all the episodes for it alone.
 Measure
     Exact, by dynamic programming. Dominant share: of all options chosen with train types, the most frequent one's,
     sampled and by argmax. Information of type and option, nats; of adapted policies less what the luck of the few
@@ -93,8 +93,8 @@ AMENDMENTS = (
     "the two learning rates (0.1, tried by hand on the seeds of the choice, gave less). Its condition in which "
     "sub-policies learned ten times faster (joint training 0.97 for one option, MAML 1.00, less return) gave its place "
     "to three times the updates at a third of the rate: by hand, on two other seeds, the entropy bonus had been worth "
-    "more only after long training. Adaptation is measured on 3 repeats, not 6, to pay for that; parts that compare the "
-    "bonus with joint training were added. No part that decides was touched.",
+    "more only after long training. Adaptation is measured on 3 repeats, not 6, to pay for that; parts that compare "
+    "the bonus with joint training were added. No part that decides was touched.",
 )
 
 
@@ -404,9 +404,10 @@ STUDY = register(
         figure=figure,
         caption=(
             "Which option the master takes in each phase of the ladder, by user type (columns) and condition (rows), "
-            "means over seeds, after adaptation to the type; a phase without a bar is hardly ever met. The optimum is "
-            "that of a master who knows the type and has fixed specialists as sub-policies. The user simulator is "
-            "invented and not clinical: nothing here says anything about patients."
+            "after adaptation to the type, means over seeds. Options that are learned from scratch have no names: each "
+            "run's are ranked by their use, so that one colour means one option. The optimum is that of a master who "
+            "knows the type and has fixed specialists, named, as sub-policies. A phase without a bar is hardly ever "
+            "met. The user simulator is invented and not clinical: nothing here says anything about patients."
         ),
         tuning=Tuning(
             candidates=candidates,

@@ -188,10 +188,19 @@ def test_the_figure_can_be_drawn_whatever_is_missing(name: str | None) -> None:
 
 
 def test_the_picture_shows_shares_of_options_in_each_phase() -> None:
-    options = {f"adapted_option_1_{w}_{o}": 0.1 * w + 0.01 * o for w in range(4) for o in range(4)}
-    found = picture.shares(arm(0.5, 1.0, **options), 1)
-    np.testing.assert_allclose(found, 0.1 * np.arange(4)[:, None] + 0.01 * np.arange(4))
-    np.testing.assert_allclose(picture.optimum()[:3].sum((1, 2)), 1)
+    """Ranked by use in each run: seeds that take one option each, but not the same, do not look like a mixture."""
+    curves = {f"adapted_option_{p}_{w}_{o}": np.zeros((SEEDS, 1)) for p in range(3) for w in range(4) for o in range(4)}
+    for run, (first, second) in enumerate(((0, 1), (3, 2), (1, 0), (2, 3), (0, 3))):
+        for p in range(3):
+            for w in range(4):
+                curves[f"adapted_option_{p}_{w}_{first}"][run] = 0.2
+                curves[f"adapted_option_{p}_{w}_{second}"][run] = 0.05 * (p == 1)
+    curves["reward_train"] = np.ones((SEEDS, 1))
+    found = picture.shares(Records({}, curves))
+    np.testing.assert_allclose(found[..., 0], 0.2)
+    np.testing.assert_allclose(found[..., 1], np.array([0, 0.05, 0])[:, None] * np.ones(4))
+    np.testing.assert_allclose(found[..., 2:], 0)
+    np.testing.assert_allclose(picture.optimum().sum((1, 2)), 1)
 
 
 # -- the sweep --------------------------------------------------------------------------------------------------------
