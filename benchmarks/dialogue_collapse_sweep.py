@@ -54,6 +54,9 @@ CONDITIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """What is changed, in print, and the methods that are tried there. A soft actor-critic will be one more method."""
 
+OWN_RATES = ("main", "fixed")
+"""The conditions in which methods choose their rates; in the others they have those of the main one."""
+
 QUICK = ("main", "fixed")
 
 
@@ -63,7 +66,7 @@ def arm(method: str, condition: str = "main") -> str:
 
 
 def names(size: str) -> tuple[str, ...]:
-    """All arms of a size; every one has the rates that its method chose in the main condition."""
+    """All arms of a size; with fixed specialists, too, methods choose their rates, else in the main condition."""
     swept = [arm(m, c) for c, (_, methods) in CONDITIONS.items() for m in methods if size != "quick" or c in QUICK]
     return (*swept, "visible", *(f"only_{name}" for name in NAMED))
 
@@ -109,24 +112,28 @@ def _adapted(trained: Setting, how: Adaptation) -> Setting:
 
 def candidates(size: str) -> dict[str, dict[str, Setting]]:
     """The rates, and of the bonus the coefficients, that are tried for each arm: those of its method."""
+    tried = {arm(method, own): _tried(method, size, own) for own in OWN_RATES for method in CONDITIONS[own][1]}
+    return {name: tried[_chosen_as(name)] for name in names(size)}
+
+
+def _chosen_as(name: str) -> str:
+    """The arm with which an arm's rates are chosen."""
+    method, _, condition = name.partition("/")
+    return arm(method, condition if condition in OWN_RATES else "main") if condition else arm("joint")
+
+
+def _tried(method: str, size: str, condition: str) -> dict[str, Setting]:
     quick = size == "quick"
     rates, inner_rates = (RATES[:1], INNER_RATES[-1:]) if quick else (RATES, INNER_RATES)
-    tried = {}
-    for method in METHODS:
-        coefficients = COEFFICIENTS[-1:] if quick or method != "bonus" else COEFFICIENTS
-        tried[method] = {
-            f"{rate:g}, inner {inner:g}" + (f", bonus {c:g}" if method == "bonus" else ""): _adapted(
-                _trained(method, size, rate, inner, c), adaptation(method, inner)
-            )
-            for rate in rates
-            for c in coefficients
-            for inner in inner_rates
-        }
-    return {name: tried[_method(name)] for name in names(size)}
-
-
-def _method(name: str) -> str:
-    return name.split("/")[0] if "/" in name else "joint"
+    coefficients = COEFFICIENTS[-1:] if quick or method != "bonus" else COEFFICIENTS
+    return {
+        f"{rate:g}, inner {inner:g}" + (f", bonus {c:g}" if method == "bonus" else ""): _adapted(
+            _changed(_trained(method, size, rate, inner, c), condition), adaptation(method, inner)
+        )
+        for rate in rates
+        for c in coefficients
+        for inner in inner_rates
+    }
 
 
 def final(size: str, name: str, tried: Setting) -> Setting:

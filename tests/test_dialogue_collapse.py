@@ -281,7 +281,11 @@ def test_conditions_change_what_they_say() -> None:
 
 def test_candidates_differ_in_rates_alone_and_are_shared_by_the_arms_of_a_method() -> None:
     tried = sweep.candidates("standard")
-    assert tried["joint/main"] == tried["joint/fixed"] == tried["visible"] == tried["only_open"]
+    assert tried["joint/main"] == tried["joint/long"] == tried["visible"] == tried["only_open"]
+    assert [*tried["maml/main"]] == [*tried["maml/fixed"]]
+    for label, setting in tried["maml/fixed"].items():  # they choose where they are judged
+        assert trained(setting).world.options["level"] == "option"
+        assert fields_that_differ(trained(setting), trained(tried["maml/main"][label])) == {"world"}
     for method in sweep.METHODS:
         found = tried[sweep.arm(method)]
         assert len(found) == len({str(setting.config()) for setting in found.values()}) >= 4
