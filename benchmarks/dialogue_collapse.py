@@ -25,7 +25,7 @@ Sweep
     the updates at a third of the rate; master and sub-policies trained alternately (6:3; there is no such schedule for
     MAML here); users who differ less; an option for each turn; an inner rate ten times lower and higher; 4 episodes a
     step. Beside them: a master that sees the type, and a policy for each named type from scratch, with all the episodes
-    for it alone.
+    for it alone. The quick size has few arms and no choice of rates.
 Measure
     Exact, by dynamic programming. Dominant share: of all options chosen with train types, the most frequent one's,
     sampled and by argmax. Information of type and option, nats; of adapted policies less what the luck of the few
@@ -151,7 +151,7 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     deciding = [*_collapses(records, "main"), *_prevents(records, "main")]
     told = "; ".join(
         f"{METHODS[m]} {_mean(records, arm(m), f'adapted_{SHARE}_train')}, {_mean(records, arm(m), TEST)}"
-        for m in METHODS
+        for m in _present(records)
     )
     verdict = headline(
         CLAIM,
@@ -163,17 +163,21 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         records=records,
     )
     beside = [_bonus_helps(records, "main")]
-    beside += [_rival(records, method) for method in METHODS if method not in ("joint", "maml")]
-    beside += [_adapts(records, method) for method in METHODS]
+    beside += [_rival(records, method) for method in _present(records) if method not in ("joint", "maml")]
+    beside += [_adapts(records, method) for method in _present(records)]
     beside += [_headroom(records, method) for method in ("joint", "bonus", "maml")]
-    beside += [_visible(records), _own_policies(records)]
+    beside.append(_visible(records))
+    if f"only_{NAMED[0]}" in records:
+        beside.append(_own_policies(records))
     for condition in CONDITIONS:
-        if condition in ("main", "fine") or (
-            f"maml/{condition}" not in records and f"joint/{condition}" not in records
-        ):
-            continue
-        beside += _of_condition(records, condition)
+        if condition not in ("main", "fine"):
+            beside += _of_condition(records, condition)
     return verdict, [*deciding, *beside]
+
+
+def _present(records: Mapping[str, Records], condition: str = "main") -> list[str]:
+    """The methods that were tried in a condition."""
+    return [method for method in METHODS if arm(method, condition) in records]
 
 
 def _collapses(records: Mapping[str, Records], condition: str, method: str = "joint") -> list[Verdict]:
@@ -182,7 +186,7 @@ def _collapses(records: Mapping[str, Records], condition: str, method: str = "jo
     tells = mean_interval(at(records, name, "information_type"))
     return [
         Verdict(
-            f"{where}{METHODS[method].capitalize()}: the master takes one dominant option.",
+            f"{where}{_title(method)}: the master takes one dominant option.",
             all_of([above(sampled, DOMINANT), above(sure, DOMINANT)]),
             *min(sampled, sure, key=lambda interval: np.nan_to_num(interval.estimate, nan=np.inf)),
             rule=f"dominant share before adaptation, sampled and by argmax: supported if both are above {DOMINANT:g}, "
@@ -191,7 +195,7 @@ def _collapses(records: Mapping[str, Records], condition: str, method: str = "jo
             f"{_runs(records, name)}; return {_mean(records, name, 'reward_train')} on train types.",
         ),
         Verdict(
-            f"{where}{METHODS[method].capitalize()}: it does so whatever the user's type.",
+            f"{where}{_title(method)}: it does so whatever the user's type.",
             below(tells, TELLS_TYPES),
             *tells,
             rule=f"information of type and option before adaptation, nats: supported below {TELLS_TYPES:g}, refuted "
@@ -200,6 +204,11 @@ def _collapses(records: Mapping[str, Records], condition: str, method: str = "jo
             f"{_mean(records, name, 'information_state')}.",
         ),
     ]
+
+
+def _title(method: str) -> str:
+    """A method at the start of a sentence."""
+    return METHODS[method][0].upper() + METHODS[method][1:]
 
 
 def _runs(records: Mapping[str, Records], name: str) -> str:
@@ -285,7 +294,7 @@ def _adapts(records: Mapping[str, Records], method: str) -> Verdict:
     if fine in records:
         shown += f"; by steps of {FINE[0]} {_curve(records, fine, *FINE)}"
     return Verdict(
-        f"{METHODS[method].capitalize()}: {BUDGET} episodes of adaptation pay with held-out types.",
+        f"{_title(method)}: {BUDGET} episodes of adaptation pay with held-out types.",
         above(gained, 0.0),
         *gained,
         rule="return after adaptation less before, paired: supported above 0, refuted below.",
@@ -303,7 +312,7 @@ def _headroom(records: Mapping[str, Records], method: str) -> Verdict:
     part = mean_of_found(at(records, name, "best_master_test"))
     optimum, for_all = limits()
     return Verdict(
-        f"{METHODS[method].capitalize()}: a better master could earn a tenth more with the learned sub-policies.",
+        f"{_title(method)}: a better master could earn a tenth more with the learned sub-policies.",
         above(mean_interval(room_of(records, name)), 0.0),
         *room,
         rule="the most a master that knows the type can earn (an upper bound) less the return with held-out types; "
@@ -351,7 +360,7 @@ def _own_policies(records: Mapping[str, Records]) -> Verdict:
 
 
 def _of_condition(records: Mapping[str, Records], condition: str) -> list[Verdict]:
-    methods = [m for m in METHODS if arm(m, condition) in records]
+    methods = _present(records, condition)
     found = []
     if "joint" in methods:
         found.append(_one_option(records, condition, "joint"))

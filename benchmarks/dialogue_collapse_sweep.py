@@ -32,7 +32,7 @@ ALTERNATING = (("planning", 6), ("execution", 3))
 PRETRAINED = Supervised(
     steps=150, demonstrations=128, learning_rate=0.01, demonstrator={"noise": 0.0, "master_noise": 1.0}
 )
-UPDATES = {"quick": 25, "standard": 120, "full": 300}
+UPDATES = {"quick": 40, "standard": 120, "full": 300}
 
 RATES = (0.01, 0.03)
 INNER_RATES = (0.3, 3.0)
@@ -57,7 +57,8 @@ CONDITIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 OWN_RATES = ("main", "fixed")
 """The conditions in which methods choose their rates; in the others they have those of the main one."""
 
-QUICK = ("main", "fixed")
+QUICK = ("joint/main", "bonus/main", "maml/main", "joint/fixed", "maml/fixed", "visible")
+"""The arms of the quick size."""
 
 
 def arm(method: str, condition: str = "main") -> str:
@@ -67,7 +68,9 @@ def arm(method: str, condition: str = "main") -> str:
 
 def names(size: str) -> tuple[str, ...]:
     """All arms of a size; with fixed specialists, too, methods choose their rates, else in the main condition."""
-    swept = [arm(m, c) for c, (_, methods) in CONDITIONS.items() for m in methods if size != "quick" or c in QUICK]
+    if size == "quick":
+        return QUICK
+    swept = [arm(method, condition) for condition, (_, methods) in CONDITIONS.items() for method in methods]
     return (*swept, "visible", *(f"only_{name}" for name in NAMED))
 
 
@@ -124,7 +127,7 @@ def _chosen_as(name: str) -> str:
 
 def _tried(method: str, size: str, condition: str) -> dict[str, Setting]:
     quick = size == "quick"
-    rates, inner_rates = (RATES[:1], INNER_RATES[-1:]) if quick else (RATES, INNER_RATES)
+    rates, inner_rates = (RATES[-1:], INNER_RATES[-1:]) if quick else (RATES, INNER_RATES)
     coefficients = COEFFICIENTS[-1:] if quick or method != "bonus" else COEFFICIENTS
     return {
         f"{rate:g}, inner {inner:g}" + (f", bonus {c:g}" if method == "bonus" else ""): _adapted(
