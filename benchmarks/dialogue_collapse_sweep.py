@@ -37,7 +37,8 @@ UPDATES = {"quick": 40, "standard": 120, "full": 300}
 RATES = (0.01, 0.03)
 INNER_RATES = (0.3, 3.0)
 COEFFICIENTS = (0.003, 0.01)
-LONG = 3  # times the updates, in one condition
+GAIN = 10.0  # so many times faster than at the master's rate a table learns
+LONG = 3  # times the updates at a third of the rate, in one condition; in another a master of a third of the rate
 INNER_FACTOR = 10.0  # by which the inner rate is changed in two conditions
 
 CONDITIONS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -46,6 +47,7 @@ CONDITIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fixed": ("Fixed specialists as sub-policies", ("joint", "bonus", "maml")),
     "pretrained": ("Sub-policies pre-trained as specialists", ("joint", "maml")),
     "long": ("Three times the updates at a third of the rate", ("joint", "bonus", "maml")),
+    "slow_master": ("A master that learns at a third of the rate", ("joint", "maml")),
     "alternating": ("Master and sub-policies trained alternately", ("joint", "bonus")),
     "weak_need": ("Users who differ less", ("joint", "maml")),
     "one_turn": ("An option for each turn", ("joint", "maml")),
@@ -79,7 +81,7 @@ def _trained(method: str, size: str, rate: float, inner: float, coefficient: flo
     setting = Setting(
         objective=Spec("grpo", {"planning_entropy_coefficient": coefficient} if method == "bonus" else {}),
         world=Spec("mi_dialogue", WORLD),
-        policy=Spec("hierarchical", {"gain": 10.0}),
+        policy=Spec("hierarchical", {"gain": GAIN}),
         supervised=None,
         learning=Learning(
             updates=UPDATES[size],
@@ -168,6 +170,9 @@ def _changed(trained: Setting, condition: str) -> Setting:
         case "long":
             updates, rate = LONG * trained.learning.updates, trained.learning.learning_rate / LONG
             return trained.with_learning(updates=updates, measure_every=updates, learning_rate=rate)
+        case "slow_master":  # sub-policies are as fast as they were
+            slower = trained.with_learning(learning_rate=trained.learning.learning_rate / LONG)
+            return replace(slower, policy=Spec("hierarchical", {"gain": GAIN * LONG}))
         case "alternating":
             return trained.with_learning(schedule=ALTERNATING)
         case "weak_need":

@@ -269,6 +269,7 @@ def test_conditions_change_what_they_say() -> None:
         "fixed": {"world"},
         "pretrained": {"supervised"},
         "long": {"learning"},
+        "slow_master": {"learning", "policy"},
         "alternating": {"learning"},
         "weak_need": {"world"},
         "one_turn": {"world"},
@@ -287,6 +288,10 @@ def test_conditions_change_what_they_say() -> None:
     for each in (low, high):
         assert each.adaptation is not None and trained(each).learner is not None
         assert each.adaptation.rate == trained(each).learner.adaptation.rate  # type: ignore[union-attr]
+    slow, main = trained(arms["joint/slow_master"]), trained(arms["joint/main"])
+    speeds = [s.learning.learning_rate * s.policy.options["gain"] for s in (slow, main)]
+    assert speeds[0] == pytest.approx(speeds[1])  # of the sub-policies
+    assert fields_that_differ(slow.learning, main.learning) == {"learning_rate"}
     visible, joint = trained(arms["visible"]), trained(arms["joint/main"])
     assert fields_that_differ(visible, joint) == {"world"}
     assert visible.world.options == {**joint.world.options, "see_type": True}
