@@ -50,13 +50,13 @@ What a student should see
     A master without entropy has nothing to learn from: 40 episodes of adaptation change no return (joint 5.05, MAML
     4.92 before and after). Options that are learned from scratch begin alike, so that the master's gradient is noise;
     one of them wins by luck, gets all the episodes, and then a better master could hardly earn more (5.39 at most).
-    So it is a race: a master three times slower than its sub-policies still varies in some runs (.91 on average), and
-    where options differ from the start joint training does not collapse (.56 fixed, .67 pre-trained). MAML keeps the
-    master no more variable in any condition (.75, .63 and 1.00 in these) and tells types no better apart. Its cheapest rival is not worse: an
-    entropy bonus of .003 ends at .76 and 5.19, which is not for certain more than joint training; after three times the
-    updates it earns 0.7 more than MAML. What knowing the type is worth, policies of their own show: 1.1 more than
-    adapted MAML, for all the episodes. All are far from what one policy for all types could earn (11.5): training is
-    short, and a soft actor-critic, as in the source, has not been tried.
+    So it is a race: a master at a third of the rate still varies in some runs (.91 on average), and where options
+    differ from the start joint training does not collapse (.56 fixed, .67 pre-trained). In no condition is it certain
+    that MAML keeps the master more variable (.75, .63 and 1.00 in these, once adapted) or tells types better apart. Its
+    cheapest rival is not worse: an entropy bonus of .003 ends at .76 and 5.19, not for certain more than joint
+    training; after three times the updates it earns 0.7 more than MAML. What knowing the type is worth, policies of
+    their own show: 1.1 more than adapted MAML, for all the episodes. All are far from what one policy for all types
+    could earn (11.5): training is short, and a soft actor-critic, as in the source, has not been tried.
 """
 
 from __future__ import annotations
