@@ -111,8 +111,9 @@ AMENDMENTS = (
     "MAML had earned 0.67 less than joint training at the rates of the main condition. So that it is not judged at "
     "another condition's rates, methods choose theirs there, too. A slower master, with which joint training had not "
     "collapsed by hand, became one more condition.",
-    "The quick size, too slow at first, lost arms and the choice of rates after its first runs. The picture ranks options "
-    "by their use in each run: their mean over seeds that had collapsed onto different ones looked like a mixture.",
+    "The quick size, too slow at first, lost arms and the choice of rates after its first runs. The picture ranks "
+    "options by their use in each run: their mean over seeds that had collapsed onto different ones looked like a "
+    "mixture.",
 )
 
 
