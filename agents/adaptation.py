@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from toybed.agents.config import Adaptation, Spec
-from toybed.agents.maml import Adapted, Adapter, TaskStreams
+from toybed.agents.maml import Adapter, TaskStreams
 from toybed.agents.policies import Policy
-from toybed.envs.core import TokenEnv
+from toybed.envs.core import ILLEGAL, Each, TokenEnv
 
-REPEATS = 8  # adaptations to each task, on other responses
+REPEATS = 3  # adaptations to each task, on other responses
 
 
 class AdaptationMeter:
@@ -38,37 +38,75 @@ class AdaptationMeter:
         Returns:
             ``adapted@n_train`` and ``adapted@n_test``: the reward of the policies that were adapted with n responses,
             each to its own task, for every step; the last one also prompt by prompt, as ``adapted_prompt_0`` and so on.
-            Where the world has options: ``adapted_dominant_share_...`` (the most frequent option's share of all choices
-            of the adapted policies) and ``adapted_information_type_...`` (of task and option, nats), for both splits.
+            Where the world has options, of the adapted policies, for both splits: ``adapted_dominant_share_...`` (the
+            most frequent option's share of all choices), ``adapted_dominant_share_argmax_...`` (when they take their
+            most probable option everywhere), ``adapted_information_type_...`` (of task and option, nats) and
+            ``adapted_information_chance_...``: the same of groups in which each policy was adapted to another task, so
+            what the luck of the few adaptations makes of it; and ``adapted_option_p_w_o``: how often those of prompt p
+            take option o in situation w.
         """
         task = self._task.expand(len(self._seeds), -1)
         streams = [TaskStreams(f"adaptation/{what}", self._seeds, len(self._task)) for what in ("rollout", "objective")]
         measures: dict[str, Tensor] = {}
-        for step, stage in enumerate(self._adapter.adapt(self._adapter.spread(policy), task, *streams)):
-            worth, options = self._worth(stage)
+        stages = self._adapter.adapt(self._adapter.spread(policy), task, *streams)
+        for step, stage in enumerate(stages):
+            # Nobody has adapted yet: one policy for all, and the repeats are alike.
+            each = self._each(stage.table(self._env) if step else policy.table(self._env))
+            worth = each.reward.mean(1)
             for split, chosen in self._splits():
                 measures[f"adapted@{step * self._config.group}_{split}"] = worth[:, chosen].mean(1)
         measures |= {f"adapted_prompt_{p}": worth[:, p] for p in range(worth.shape[1])}
-        return measures if options is None else measures | self._of_options(options)
+        if each.options is None:
+            return measures
+        last = stages[-1].table(self._env) if self._config.steps else policy.table(self._env)
+        sure = self._each(_favourites(self._env, last)).options
+        assert sure is not None
+        return measures | self._of_options(each.options, sure)
 
     def _splits(self) -> list[tuple[str, Tensor]]:
         every = self._env.prompts()
         return [(split, torch.isin(every, self._env.prompts(split))) for split in ("train", "test")]
 
-    def _worth(self, adapted: Adapted) -> tuple[Tensor, Tensor | None]:
-        """Reward ``[S, P]`` and options ``[S, P, O]`` of adapted policies, mean over repeats."""
-        table = adapted.table(self._env)
-        each = self._env.evaluate_each(table.view(len(self._seeds), REPEATS, -1, *table.shape[1:]))
-        return each.reward.mean(1), None if each.options is None else each.options.mean(1)
+    def _each(self, table: Tensor) -> Each:
+        """What policies do, by run, repeat and prompt: reward ``[S, R, P]``, options ``[S, R, P, W, O]``.
 
-    def _of_options(self, options: Tensor) -> dict[str, Tensor]:
+        Of one policy for each run, repeat and prompt, or of one for each run, with a single repeat.
+        """
+        prompts = self._env.n_prompts
+        if len(table) == len(self._seeds):
+            each = table[:, None, None].expand(-1, 1, prompts, *table.shape[1:])
+        else:
+            each = table.view(len(self._seeds), REPEATS, prompts, *table.shape[1:])
+        return self._env.evaluate_each(each)
+
+    def _of_options(self, options: Tensor, sure: Tensor) -> dict[str, Tensor]:
         measures = {}
         for split, chosen in self._splits():
-            by_task = options[:, chosen]  # [S, P, O]
-            overall = by_task.mean(1)
-            measures[f"adapted_dominant_share_{split}"] = overall.amax(-1)
-            measures[f"adapted_information_type_{split}"] = _entropy(overall) - _entropy(by_task).mean(1)
-        return measures
+            own = options[:, :, chosen].sum(-2)  # [S, R, P, O]
+            measures[f"adapted_dominant_share_{split}"] = own.mean((1, 2)).amax(-1)
+            measures[f"adapted_dominant_share_argmax_{split}"] = sure[:, :, chosen].sum(-2).mean((1, 2)).amax(-1)
+            measures[f"adapted_information_type_{split}"] = _information(own.mean(1))
+            # The r-th adaptations change places by r: every group has as many policies, of as many tasks as there are.
+            mixed = torch.stack([part.roll(repeat, 1) for repeat, part in enumerate(own.unbind(1))], 1)
+            measures[f"adapted_information_chance_{split}"] = _information(mixed.mean(1))
+        means = options.mean(1)
+        return measures | {
+            f"adapted_option_{p}_{w}_{o}": means[:, p, w, o]
+            for p in range(means.shape[1])
+            for w in range(means.shape[2])
+            for o in range(means.shape[3])
+        }
+
+
+def _favourites(env: TokenEnv, table: Tensor) -> Tensor:
+    """The policies ``[..., C, V]`` with their most probable planning token wherever they plan."""
+    sure = torch.full_like(table, ILLEGAL).scatter(-1, table.argmax(-1, keepdim=True), 0.0)
+    return torch.where(env.plans_at(env.contexts())[:, None], sure, table)
+
+
+def _information(by_task: Tensor) -> Tensor:
+    """Of task and option, given each task's own shares ``[S, P, O]``; nats, ``[S]``."""
+    return _entropy(by_task.mean(1)) - _entropy(by_task).mean(1)
 
 
 def _entropy(chance: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ class Each(NamedTuple):
 
     Attributes:
         reward: expected reward of each on its own prompt, ``[..., P]``.
-        options: how often it takes each option there, ``[..., P, O]``; None in a world without.
+        options: how often it takes each option in each of W situations that the world tells apart, as shares of all
+            its choices on that prompt, ``[..., P, W, O]``; None in a world without.
     """
 
     reward: Tensor

@@ -94,7 +94,8 @@ class MIDialogue(TokenEnv):
         ``level``; ``reward_source`` and ``gated``; ``turns`` T and ``hold``, which divides it; ``resist``; ``need``,
         the thresholds of rapport, context and perspective of the three named users (the reward's are 3 for all, so that
         one state of the counters asks for different options by type); ``n_types``, and ``held_out``: how many of these,
-        the last ones, are the test split (with 0 both splits are all types); ``see_type``, ``see_counters``; ``subs``:
+        the last ones, are the test split (with 0 both splits are all types); ``only``: the number of the one type that
+        is the train split; ``see_type``, ``see_counters``; ``subs``:
         four rows of 13 chances, by default uniform over the acts of the option's phase; ``table_seed``.
     Optimum and random baseline:
         By dynamic programming over counters and turns (``optima()``, type by type), of a therapist who knows the type
@@ -122,6 +123,7 @@ class MIDialogue(TokenEnv):
     need: tuple[tuple[int, ...], ...] = ((3, 3, 3), (5, 3, 3), (1, 1, 1))
     n_types: int = 6
     held_out: int = 3
+    only: int | None = None
     see_type: bool = False
     see_counters: bool = False
     subs: tuple[tuple[float, ...], ...] | None = None
@@ -139,6 +141,8 @@ class MIDialogue(TokenEnv):
         for name, low, high in (("turns", 1, 60), ("hold", 1, 60), ("n_types", 0, most), ("held_out", 0, self.n_types)):
             if not low <= getattr(self, name) <= high:
                 raise ToybedError(f"mi_dialogue: {name} is {getattr(self, name)}; allowed: {low} to {high}")
+        if self.only is not None and not 0 <= self.only < self.n_prompts:
+            raise ToybedError(f"mi_dialogue: only is {self.only}; allowed: 0 to {self.n_prompts - 1}, or None")
         if self.level != "act" and self.turns % self.hold:
             raise ToybedError(f"mi_dialogue: hold is {self.hold}; allowed: divisors of {self.turns}, the turns")
         if not 0 <= self.resist <= 100:
@@ -360,6 +364,8 @@ class MIDialogue(TokenEnv):
 
     def prompts(self, split: str = "all") -> Tensor:
         check_split(split)
+        if split == "train" and self.only is not None:
+            return torch.tensor([self.only], device=self.device)
         cut = self.n_prompts - self.held_out
         first, last = {"train": (0, cut), "test": (cut if self.held_out else 0, None), "all": (0, None)}[split]
         return torch.arange(self.n_prompts, device=self.device)[first:last]
@@ -482,10 +488,11 @@ class MIDialogue(TokenEnv):
         return truth.measures(self, log_probs)
 
     def evaluate_each(self, log_probs: Tensor) -> Each:
-        """Exact; options as shares of all choices of one, None at ``level="act"``."""
+        """Exact; options by phase of the ladder, None at ``level="act"``."""
         done = truth.walk_each(self, log_probs)
-        chosen = None if self.level == "act" or done.choices is None else done.choices.sum((-3, -2)) / self.blocks
-        return Each(done.paid.sum(-1), chosen)
+        if self.level == "act" or done.choices is None:
+            return Each(done.paid.sum(-1), None)
+        return Each(done.paid.sum(-1), truth.by_phase(self, done.choices))
 
     def best_for_all(self, split: str = "all") -> best_of.Best:
         """The best policy that ascent finds among those that see counters and turn but not the type: a lower bound.

@@ -256,8 +256,7 @@ def _of_options(env: MIDialogue, choices: Tensor, favourite: Tensor) -> dict[str
     by_type, marginal = joint.sum((-3, -2)), joint.sum((-4, -3, -2))
     seen = joint if env.see_type else joint.sum(-4)
     entropy = _entropy(marginal)
-    phase = one_hot(people.phase().to(env.device), len(people.PHASES)).to(joint.dtype)
-    in_phase = torch.einsum("...kbco,cp->...po", joint, phase)
+    in_phase = by_phase(env, choices).mean(-3)
     return {
         "dominant_share": marginal.amax(-1),
         "dominant_share_argmax": sure.sum((-4, -3, -2)).amax(-1),
@@ -269,6 +268,12 @@ def _of_options(env: MIDialogue, choices: Tensor, favourite: Tensor) -> dict[str
         for p, name in enumerate(people.PHASES)
         for o, option in enumerate(people.PHASES)
     }
+
+
+def by_phase(env: MIDialogue, choices: Tensor) -> Tensor:
+    """Of ``choices [..., K, B, 175, 4]`` each option's share in each phase of the ladder, ``[..., K, 4, 4]``."""
+    phase = one_hot(people.phase().to(env.device), len(people.PHASES)).to(choices.dtype)
+    return torch.einsum("...kbco,cp->...kpo", choices, phase) / env.blocks
 
 
 def _entropy(chance: Tensor) -> Tensor:

@@ -38,14 +38,22 @@ _STYLE: Any = {
 @contextmanager
 def panels(count: int, width: float = 3.7, height: float = 3.4) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure with ``count`` panels side by side, drawn in the house style."""
+    with grid(1, count, width, height) as (figure, axes):
+        yield figure, axes[0]
+
+
+@contextmanager
+def grid(rows: int, columns: int, width: float = 2.4, height: float = 1.4) -> Iterator[tuple[Figure, list[list[Axes]]]]:
+    """A figure with panels in rows and columns, each of that size, drawn in the house style."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     with matplotlib.rc_context(_STYLE):
-        figure, axes = pyplot.subplots(1, count, figsize=(width * count, height), layout="constrained", squeeze=False)
-        yield figure, list(axes[0])
+        size = (width * columns, height * rows)
+        figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+        yield figure, [list(row) for row in axes]
         pyplot.close(figure)
 
 

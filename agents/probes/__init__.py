@@ -22,6 +22,7 @@ PROBES = {
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
     "trajectories": "toybed.agents.probes.trajectories:trajectories",
     "heads": "toybed.agents.probes.heads:heads",
+    "masters": "toybed.agents.probes.masters:masters",
     "start_mixtures": "toybed.agents.probes.start_mixtures:start_mixtures",
 }
 """Where each probe's function is, by name."""

@@ -44,6 +44,26 @@ def test_a_hierarchy_is_its_master_and_its_sub_policies():
     assert 0 < int(planning.sum()) < len(planning)
 
 
+def test_a_gain_makes_the_sub_policies_faster_and_leaves_the_master_alone():
+    """One step of Adam moves each parameter by its rate at most: so many times further the logits of the table."""
+    plain, fast = (learner(), PolicyGradient(ENV, _with_gain(5.0), get("grpo"), LEARNING, [0, 1]))
+    planning = ENV.plans_at(ENV.contexts())
+    assert torch.equal(plain.policy.table(ENV), fast.policy.table(ENV))
+    for each in (plain, fast):
+        each.config = replace(LEARNING, minibatches=1)
+        each.update()
+    # Gradients of the table are five times as large, and what is clipped is the norm of both: only directions agree.
+    assert torch.allclose(plain.policy.subs.logits, fast.policy.subs.logits, atol=1e-4)
+    logits = [each.policy(ENV.contexts().expand(2, -1, -1))[:, ~planning] for each in (plain, fast)]
+    assert torch.allclose(5 * logits[0], logits[1], atol=5e-4)
+    with pytest.raises(ToybedError, match="hierarchical: gain is 0; allowed: above 0"):
+        make_policy("hierarchical", ENV, [0], gain=0)
+
+
+def _with_gain(gain):
+    return make_policy("hierarchical", ENV, [0, 1], gain=gain, **WIDTH)
+
+
 @pytest.mark.parametrize("policy", ["hierarchical", "tabular"])
 @pytest.mark.parametrize("kind", ["planning", "execution"])
 def test_a_schedule_trains_one_kind_and_leaves_the_other_as_it_is(policy, kind):

@@ -409,6 +409,34 @@ def test_evaluation_and_measures_have_free_leading_axes(knobs):
             assert value.shape == () and float(value) == pytest.approx(float(measures[name][i, j]), abs=1e-12)
 
 
+@pytest.mark.parametrize("knobs", [{"level": "option"}, {"level": "both"}], ids=str)
+def test_options_of_a_policy_for_each_type_are_those_of_each_alone(knobs):
+    """By phase they add to 1 for each type, and over the train types to what is measured of one policy for all."""
+    env = make("mi_dialogue", **MIXED, turns=6, hold=3, **knobs)
+    tables = torch.stack([random_table(env, seed) for seed in range(env.n_prompts)])
+    each = env.evaluate_each(tables)
+    alone = [env.evaluate_each(table.expand(env.n_prompts, *table.shape)) for table in tables]
+    for k, other in enumerate(alone):
+        torch.testing.assert_close(each.options[k], other.options[k])
+        torch.testing.assert_close(each.reward[k], env.evaluate(tables[k]).reward[k])
+    torch.testing.assert_close(each.options.sum((-2, -1)), torch.ones(env.n_prompts, dtype=torch.float64))
+    measured = env.measures(tables[0])
+    by_phase = alone[0].options[env.prompts("train")].mean(0)
+    for p, phase in enumerate(people.PHASES):
+        for o, option in enumerate(people.PHASES):
+            torch.testing.assert_close(by_phase[p, o], measured[f"{option}_in_{phase}"])
+
+
+def test_one_type_alone_can_be_trained_on():
+    env, every = (make("mi_dialogue", **MIXED, only=only) for only in (1, None))
+    assert env.prompts("train").tolist() == [1]
+    assert torch.equal(env.prompts("test"), every.prompts("test"))
+    table = random_table(env)
+    assert torch.equal(env.evaluate(table).reward, every.evaluate(table).reward)
+    own = sum(env.measures(table)[f"paid_{name}"] for name in env.reward_names)
+    torch.testing.assert_close(own, env.evaluate(table).reward[1])
+
+
 @pytest.mark.parametrize("level", ["act", "option", "both"])
 def test_a_dialogue_of_one_turn_and_of_an_odd_number(level):
     for turns in (1, 3):
@@ -609,6 +637,7 @@ def test_the_demonstrator_mixes_its_ladder_with_what_is_legal(knobs):
         ({"reward_source": "paper"}, "reward_source is 'paper'; allowed: code, text"),
         ({"hold": 3}, "hold is 3; allowed: divisors of 20"),
         ({"resist": -1}, "resist is -1; allowed: 0 to 100"),
+        ({"only": 9}, "only is 9; allowed: 0 to 8, or None"),
         ({"held_out": 7}, "held_out is 7; allowed: 0 to 6"),
         ({"n_types": 62}, "n_types is 62; allowed: 0 to 61"),
         ({"need": ((7, 3, 3),) * 3}, r"need is .*; allowed: three rows .* to at most \[6, 4, 4\]"),

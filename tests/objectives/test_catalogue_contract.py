@@ -146,10 +146,15 @@ def test_override_changes_that_parameter_and_no_other(name: str) -> None:
 @each_row
 def test_optional_regularizers_are_added(name: str) -> None:
     entry = row(name)
-    changed = entry.override(entropy_coefficient=0.01, kl_coefficient=0.02, kl_estimator="k1")
-    wanted = {"entropy_coefficient": 0.01, "kl_coefficient": 0.02, "kl_estimator": "k1"}
+    wanted = {
+        "entropy_coefficient": 0.01,
+        "planning_entropy_coefficient": 0.03,
+        "kl_coefficient": 0.02,
+        "kl_estimator": "k1",
+    }
+    changed = entry.override(**wanted)
     assert changed.parameters() == {**entry.parameters(), **wanted}
-    assert {"entropy", "log_prob_ref"} <= changed.build().needs
+    assert {"entropy", "log_prob_ref", "planning"} <= changed.build().needs
 
 
 @each_row

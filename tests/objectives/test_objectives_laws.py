@@ -426,7 +426,7 @@ def test_clip_high_says_nothing_about_bad_responses(random_batch: Any, seed: int
 
 
 @each_row
-@pytest.mark.parametrize("coefficient", ["entropy_coefficient", "kl_coefficient"])
+@pytest.mark.parametrize("coefficient", ["entropy_coefficient", "planning_entropy_coefficient", "kl_coefficient"])
 @few
 @given(seed=seeds, shape=shapes)
 def test_a_coefficient_of_zero_is_a_term_that_is_absent(
@@ -465,20 +465,24 @@ TENSOR_VALUES: dict[str, tuple[float, float, float]] = {
     "cov_high": (1.0, 0.75, 0.93),
     "penalty": (0.1, 1.0, 3.0),
     "entropy_coefficient": (0.0, 0.1, 0.3),
+    "planning_entropy_coefficient": (0.0, 0.2, 0.1),
     "kl_coefficient": (0.0, 0.2, 0.3),
 }
 
 
+OPTIONAL = {"entropy_coefficient": 0.0, "planning_entropy_coefficient": 0.0, "kl_coefficient": 0.0}
+
+
 def stackable(name: str) -> set[str]:
     """The row's parameters that may be tensors, the optional ones included."""
-    every = row(name).override(entropy_coefficient=0.0, kl_coefficient=0.0)
+    every = row(name).override(**OPTIONAL)
     return {p for stages in every.stages().values() for s in stages for p in s.parameters if s.stackable(p)}
 
 
 @each_row
 def test_every_stackable_parameter_is_tried(name: str) -> None:
     assert stackable(name) <= set(TENSOR_VALUES)
-    assert {"entropy_coefficient", "kl_coefficient"} <= stackable(name)
+    assert set(OPTIONAL) <= stackable(name)
 
 
 @each_row
@@ -490,7 +494,7 @@ def test_a_run_in_a_stack_equals_the_run_alone(
 ) -> None:
     stack = random_batch(seed, shape, (S,))
     values = {k: TENSOR_VALUES[k] for k in stackable(name)} if tensors else {}
-    base = get(name, entropy_coefficient=0.0, kl_coefficient=0.0)
+    base = get(name, **OPTIONAL)
     together = base.with_parameters(
         **{k: torch.tensor(v, dtype=torch.float64).view(S, 1, 1, 1) for k, v in values.items()}
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -336,6 +337,38 @@ def test_entropy_bonus(random_batch: Any, lead: Any) -> None:
     draw = random_batch(0, lead=lead)
     got = regularizers.entropy_bonus(draw.log_prob, draw.batch, entropy=draw.entropy, entropy_coefficient=0.7)
     assert_close(got, np.reshape([-0.7 * h for h in draw.entropy.flatten().tolist()], draw.entropy.shape))
+
+
+def planning_bonus_twin(mask: Array, planning: Array, entropy: Array) -> Array:
+    tokens = [token for token in tokens_of(mask) if mask[token]]
+    where = [token for token in tokens if planning[token]]
+    out = np.zeros(mask.shape)
+    for token in where:
+        out[token] = -0.7 * entropy[token] * len(tokens) / len(where)
+    return out
+
+
+@pytest.mark.parametrize("lead", LEADS)
+def test_planning_entropy_bonus(random_batch: Any, lead: Any) -> None:
+    """Averaged over all tokens, as the objective does, it is the mean over planning tokens times the coefficient."""
+    draw = random_batch(0, lead=lead)
+    planning = draw.batch.require("planning", "")
+    assert bool((planning & draw.batch.mask).any() and (~planning & draw.batch.mask).any())
+    got = regularizers.planning_entropy_bonus(
+        draw.log_prob, draw.batch, entropy=draw.entropy, planning_entropy_coefficient=0.7
+    )
+    assert_close(got, each_run(planning_bonus_twin, draw.batch.mask, planning, draw.entropy))
+
+
+def test_planning_entropy_bonus_limits(random_batch: Any) -> None:
+    """With planning tokens alone it is the entropy bonus; without any it is nothing, and has no gradient."""
+    draw = random_batch(3, lead=(2,))
+    for planning in (draw.batch.mask, ~draw.batch.mask):
+        batch = replace(draw.batch, planning=planning)
+        loss = get("grpo", planning_entropy_coefficient=0.3).loss(draw.log_prob, batch, entropy=draw.entropy)
+        options = {"entropy_coefficient": 0.3} if planning is draw.batch.mask else {}
+        expected = get("grpo", **options).loss(draw.log_prob, batch, entropy=draw.entropy if options else None)
+        torch.testing.assert_close(loss.value, expected.value, rtol=1e-12, atol=1e-15)
 
 
 def selected_twin(mask: Array, log_prob: Array, a: Array, share: float) -> Array:

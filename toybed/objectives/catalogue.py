@@ -152,6 +152,7 @@ class Row:
 
 OPTIONAL: dict[str, Stage] = {
     "entropy_coefficient": stage("regularizers.entropy_bonus", entropy_coefficient=0.0),
+    "planning_entropy_coefficient": stage("regularizers.planning_entropy_bonus", planning_entropy_coefficient=0.0),
     "kl_coefficient": stage("regularizers.kl_reference", kl_coefficient=0.0, kl_estimator="k3"),
 }
 """Regularisers that any row takes: ``get("grpo", entropy_coefficient=0.01)``."""

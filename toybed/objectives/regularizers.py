@@ -46,6 +46,37 @@ def entropy_bonus(
     return -entropy_coefficient * entropy
 
 
+@needs("entropy", "planning")
+def planning_entropy_bonus(
+    log_prob: Tensor, batch: Batch, *, entropy: Tensor | None, planning_entropy_coefficient: Scalar, **_: object
+) -> Tensor:
+    """Reward the entropy of the policy where it plans, and nowhere else.
+
+    ``l_t = -planning_entropy_coefficient * N H_t / N_p`` on the N_p planning tokens, 0 elsewhere, so that the average
+    is over planning tokens
+
+    ========  ==============  ===================================================
+    symbol    shape           meaning
+    ========  ==============  ===================================================
+    H         [..., B, G, T]  full-vocabulary entropy of the current policy, nats
+    N         number          tokens of the run's mini-batch, N_p of them planning
+    ========  ==============  ===================================================
+
+    Changes: pushes a master policy toward uniform, whatever its advantage, and leaves its sub-policies alone. Where
+    options do the same, and a master's gradient is noise, it is all that moves the master.
+    Default: none in print; SAC's target entropy for a discrete master (arXiv 1910.07207) has the same end.
+    Limit: every token a planning token: :func:`entropy_bonus`.
+    Source: a control of this project, for the master of arXiv 2506.19652.
+    """
+    if entropy is None:
+        raise ToybedError(f"planning_entropy_bonus needs entropy: {HOW_TO_GET['entropy']}")
+    planning = batch.require("planning", "planning_entropy_bonus") & batch.mask
+    # Counts in the type of the loss: an integer times a number would be rounded to float32.
+    total, count = (x.sum((-3, -2, -1), keepdim=True).to(entropy) for x in (batch.mask, planning))
+    scale = planning_entropy_coefficient * total / count.clamp(min=1)
+    return torch.where(planning, -scale * entropy, 0.0)
+
+
 KL_ESTIMATORS = (*SAMPLED_KL, "k3+", "k3_ratio")
 
 
