@@ -17,7 +17,8 @@ Sweep
     (three named ones to train on, three mixtures held out). The master is an MLP and sees counters; sub-policies are
     tables that see the last acts, and all are learned from scratch. Joint training (GRPO), the same with an entropy
     bonus on the master's tokens, MAML, first-order MAML (one inner step on 20 episodes a type, of the master; the outer
-    loss is of all tokens), Reptile (two inner steps, of all tokens). All have 120 episodes an update, inner ones
+    loss is of all tokens), Reptile (two inner steps, of all tokens), and discrete soft actor-critic, which the source
+    uses (rates .001 and .003, the master's critics from option to option). All have 120 episodes an update, inner ones
     included. Every one then adapts to every type in the same way, two steps on 20 episodes each; joint training with
     that is the fine-tuned joint policy. Learning rate, inner rate and coefficient are each method's own, chosen by the
     adapted return on train types on other seeds.
@@ -168,6 +169,8 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         records=records,
     )
     beside = [_bonus_helps(records, "main")]
+    if arm("soft") in records:
+        beside += [_collapses(records, "main", "soft")[0], _critic_earns(records)]
     beside += [_rival(records, method) for method in _present(records) if method not in ("joint", "maml")]
     beside += [_adapts(records, method) for method in _present(records)]
     beside += [_headroom(records, method) for method in ("joint", "bonus", "maml")]
@@ -415,6 +418,20 @@ def _bonus_helps(records: Mapping[str, Records], condition: str) -> Verdict:
         "below.",
         sentence=f"Return {_mean(records, mine, TEST)} and {_mean(records, plain, TEST)}, dominant share "
         f"{_mean(records, mine, share)} and {_mean(records, plain, share)}.",
+    )
+
+
+def _critic_earns(records: Mapping[str, Records]) -> Verdict:
+    more = gain(records, arm("soft"), arm("joint"))
+    return Verdict(
+        "With critics joint training earns more: soft actor-critic against policy gradient.",
+        above(more, 0.0),
+        *more,
+        rule="adapted return with held-out types, soft actor-critic's less joint training's, paired: supported above "
+        "0, refuted below.",
+        sentence=f"Return {_mean(records, arm('soft'), TEST)} and {_mean(records, arm('joint'), TEST)}; before "
+        f"adaptation {_mean(records, arm('soft'), 'adapted@0_test')} and "
+        f"{_mean(records, arm('joint'), 'adapted@0_test')}. Rates {_rates(records[arm('soft')])}.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from toybed.agents.config import Adaptation, Learning, Meta, Setting, Spec, Start, Supervised
+from toybed.agents.config import Adaptation, Learning, Meta, Setting, Soft, Spec, Start, Supervised
 
 WORLD = {
     "level": "both",
@@ -23,6 +23,7 @@ METHODS = {
     "maml": "MAML",
     "fomaml": "first-order MAML",
     "reptile": "Reptile",
+    "soft": "soft actor-critic",
 }
 META = ("maml", "fomaml", "reptile")
 EPISODES = 20  # for a step of adaptation; in training, too
@@ -35,6 +36,8 @@ PRETRAINED = Supervised(
 UPDATES = {"quick": 40, "standard": 120, "full": 300}
 
 RATES = (0.01, 0.03)
+SOFT_RATES = (0.001, 0.003)  # of soft actor-critic: an actor that is faster than its critics commits too soon
+SOFT = Soft(target_entropy=0.2)
 INNER_RATES = (0.3, 3.0)
 COEFFICIENTS = (0.003, 0.01)
 GAIN = 10.0  # so many times faster than at the master's rate a table learns
@@ -54,7 +57,7 @@ CONDITIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "inner_low": ("A tenth of the inner rate", ("maml",)),
     "inner_high": ("Ten times the inner rate", ("maml",)),
 }
-"""What is changed, in print, and the methods that are tried there. A soft actor-critic will be one more method."""
+"""What is changed, in print, and the methods that are tried there."""
 
 OWN_RATES = ("main", "fixed")
 """The conditions in which methods choose their rates; in the others they have those of the main one."""
@@ -92,6 +95,8 @@ def _trained(method: str, size: str, rate: float, inner: float, coefficient: flo
             measure_every=UPDATES[size],
         ),
     )
+    if method == "soft":
+        return replace(setting, learner=SOFT)
     if method not in META:
         return setting
     # Reptile only moves to where the inner steps lead: they have to train sub-policies as well, and there is no outer
@@ -129,7 +134,8 @@ def _chosen_as(name: str) -> str:
 
 def _tried(method: str, size: str, condition: str) -> dict[str, Setting]:
     quick = size == "quick"
-    rates, inner_rates = (RATES[-1:], INNER_RATES[-1:]) if quick else (RATES, INNER_RATES)
+    own = SOFT_RATES if method == "soft" else RATES
+    rates, inner_rates = (own[-1:], INNER_RATES[-1:]) if quick else (own, INNER_RATES)
     coefficients = COEFFICIENTS[-1:] if quick or method != "bonus" else COEFFICIENTS
     return {
         f"{rate:g}, inner {inner:g}" + (f", bonus {c:g}" if method == "bonus" else ""): _adapted(
@@ -154,7 +160,7 @@ def final(size: str, name: str, tried: Setting) -> Setting:
         return _adapted(trained, replace(how, group=FINE[0], steps=FINE[1]))
     if condition.startswith("inner"):
         rate = how.rate * (INNER_FACTOR if condition == "inner_high" else 1 / INNER_FACTOR)
-        assert trained.learner is not None
+        assert isinstance(trained.learner, Meta)
         slower = replace(trained.learner, adaptation=replace(trained.learner.adaptation, rate=rate))
         return _adapted(replace(trained, learner=slower), replace(how, rate=rate))
     return _adapted(_changed(trained, condition), how)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from toybed.agents.config import Adaptation, Setting
+from toybed.agents.config import Adaptation, Meta, Setting
 from toybed.agents.training import train_bases, train_runs
 from toybed.benchmarks import dialogue_collapse as question
 from toybed.benchmarks import dialogue_collapse_figure as picture
@@ -227,11 +227,14 @@ def test_methods_differ_in_how_they_learn_and_nothing_else(size: str) -> None:
         "maml": {"learner", "learning"},
         "fomaml": {"learner", "learning"},
         "reptile": {"learner", "learning"},
+        "soft": {"learner", "learning"},
     }
     for method, fields in expected.items():
         mine = trained(arms[sweep.arm(method)])
         assert fields_that_differ(mine, joint) == fields
-        assert fields_that_differ(mine.learning, joint.learning) <= {"group"}
+        assert fields_that_differ(mine.learning, joint.learning) <= (
+            {"learning_rate"} if method == "soft" else {"group"}
+        )
     assert fields_that_differ(trained(arms["maml/main"]).learner, trained(arms["fomaml/main"]).learner) == {"method"}
 
 
@@ -258,7 +261,9 @@ def test_every_method_has_as_many_episodes() -> None:
     """Reptile's single response for the record comes on top."""
     for name, setting in settings("standard").items():
         own = trained(setting)
-        inner = 0 if own.learner is None else own.learner.adaptation.steps * own.learner.adaptation.group
+        inner = 0
+        if isinstance(own.learner, Meta):
+            inner = own.learner.adaptation.steps * own.learner.adaptation.group
         extra = own.learning.prompts if name.startswith("reptile") else 0
         assert own.learning.prompts * (own.learning.group + inner) == 120 + extra, name
 
@@ -313,8 +318,8 @@ def test_candidates_differ_in_rates_alone_and_are_shared_by_the_arms_of_a_method
             assert isinstance(setting.adaptation, Adaptation)
             assert setting.adaptation.rate in sweep.INNER_RATES
             own = trained(setting)
-            assert own.learning.learning_rate in sweep.RATES
-            assert (own.learner is None) == (method not in sweep.META)
+            assert own.learning.learning_rate in (sweep.SOFT_RATES if method == "soft" else sweep.RATES)
+            assert isinstance(own.learner, Meta) == (method in sweep.META)
 
 
 def test_a_run_records_every_measure_that_it_reads() -> None:
