@@ -61,6 +61,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toybed import plotting
+from toybed.benchmarks import mixtures
 from toybed.benchmarks.reversibility_measures import (
     COVERAGE,
     MANY,
@@ -68,8 +69,8 @@ from toybed.benchmarks.reversibility_measures import (
     SHARES,
     best_on_others,
     chosen,
-    frontier,
     last,
+    points,
     share,
     shares_of,
     whole,
@@ -242,21 +243,28 @@ def _going_on(records: Mapping[str, Records], which: str) -> Verdict:
 
 
 def _excess(records: Mapping[str, Records], claim: str, candidates: Sequence[str], rivals: Sequence[str]) -> Verdict:
-    """Coverage of the best candidate above what mixing the rivals gives at its pass@1, as a share of the loss."""
-    found = []
-    for arm in candidates:
-        above_rivals = last(records, arm, COVERAGE) - frontier(records, rivals, last(records, arm, ONE))
-        found.append(share(records, COVERAGE, above_rivals, 0.0))
-    best = best_on_others(np.stack(found)[:, None])
-    interval = mean_interval(np.stack(found)[best, np.arange(len(best))])
+    """Coverage of the best candidate above the rivals and their chords at its pass@1, as a share of the loss."""
+    reward, coverage = points(records, candidates).swapaxes(0, 1)
+    offered = points(records, rivals)
+    found = np.stack(
+        [
+            share(records, COVERAGE, mine - mixtures.frontier(offered, at), 0.0)
+            for at, mine in zip(reward, coverage, strict=True)
+        ]
+    )
+    best = best_on_others(found[:, None])
+    runs = np.arange(len(best))
+    interval = mean_interval(found[best, runs])
     means = sorted(((mean_of_found(e), arm) for arm, e in zip(candidates, found, strict=True)), reverse=True)
     listed = ", ".join(f"{arm} {mean:+.2f}" for mean, arm in means if np.isfinite(mean))
     return Verdict(
         claim,
-        above(interval, 0.0),
+        mixtures.more_than_mixtures(found[best, runs], offered, reward[best, runs]),
         *interval,
-        rule="share of the lost coverage above the largest that mixtures of the others have at its pass@1 (or at the "
-        "highest pass@1 of theirs), of the remedy chosen on the other seeds: supported above 0, refuted below.",
+        rule="share of the lost coverage above the largest that the others, and chords between two, have at its pass@1 "
+        "(or at the highest pass@1 of theirs), of the remedy chosen on the other seeds: refuted below 0, else "
+        "undecided, since a mixture of two has more than their chord; supported above 0 only where in each run the "
+        "pass@1 is above all of theirs.",
         sentence=f"Above or below it: {listed or 'not known'}.",
     )
 
