@@ -408,8 +408,8 @@ STUDY = register(
             "Black: one head, by credit and entropy bonus; grey line: the most that these have, with the base mixed "
             "in or on a chord between two, which is the least that a mixture of the two has: a point a little above it "
             "may be matched. Blue: several heads, by number and by credit; hollow: controls (heads given by the prompt "
-            "only where prompts are held out). Middle: entropy of a "
-            "response given its head, and of the mixture; the gap is the head information, at most log N."
+            "only where prompts are held out). Middle: entropy of a response given its head, and of the mixture; the "
+            "gap is the head information, at most log N."
         ),
     )
 )
