@@ -53,7 +53,7 @@ def groups(env: TokenEnv, group: int, split: str = "train", *, vectors: bool = F
         ToybedError: there are more than 200,000, or some tokens are illegal.
     """
     if env.legal_at(env.contexts()) is not None:
-        raise ToybedError(f"{type(env).__name__}: groups are enumerated only where all tokens are always legal")
+        raise ToybedError(f"{env.title}: groups are enumerated only where all tokens are always legal")
     prompts = env.prompts(split)
     responses = env.vocabulary**env.horizon
     count = len(prompts) * comb(responses + group - 1, group)

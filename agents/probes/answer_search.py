@@ -34,7 +34,8 @@ def answer_search(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tens
         and ``evolution_value@n``.
 
     Raises:
-        ToybedError: the world is not ToolSearch, or its answers are not plans of one call for each hop.
+        ToybedError: the world is not ToolSearch, its answers are not plans of one call for each hop, or the policy has
+            heads.
     """
     env = search_world(env, "answer_search")
     if env.retry or env.guess:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from toybed.agents.heads import check_no_heads
 from toybed.envs.core import TokenEnv, sample_of
 from toybed.envs.tool_search import ToolSearch
 from toybed.envs.tool_search_truth import mixed, outcome_rewards
@@ -40,7 +41,8 @@ def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
         over questions; NaN where a component does not vary.
 
     Raises:
-        ToybedError: the world is not ToolSearch, the one whose reward vectors are known exactly.
+        ToybedError: the world is not ToolSearch, the one whose reward vectors are known exactly, or the policy has
+            heads.
     """
     env = search_world(env, "best_answers")
     found = outcome_rewards(env.as_found)
@@ -64,10 +66,9 @@ def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
 
 def search_world(env: TokenEnv, by: str) -> ToolSearch:
     """The world as what it has to be, or an error."""
+    check_no_heads(env, f"the probe {by}")
     if not isinstance(env, ToolSearch):
-        raise ToybedError(
-            f"the probe {by} reads exact reward vectors, and {type(env).__name__} has none; allowed: tool_search"
-        )
+        raise ToybedError(f"the probe {by} reads exact reward vectors, and {env.title} has none; allowed: tool_search")
     return env
 
 
