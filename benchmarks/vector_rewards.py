@@ -31,8 +31,8 @@ Sweep
     own objective was better by more than 0.004 at another, and PKPO and VPO in parallel lost much at the larger ones.
     At 0.015 (tried later) the two arms that train for the best of 24 gained 0.009 and 0.004 of best@24, no other arm
     gained more than 0.001, and the sets were not done (VPO's best@3 0.81 for 0.85). By then GRPO had lost less, too
-    (best@48 0.84 for 0.76, right@1 0.41 for 0.42): VPO's lead was 0.10 at 3, 0.11 at 24 and 0.10 at 48
-    answers, where at 0.05 it was 0.19, 0.14 and 0.13. So the size of the lead belongs to the rate. Some arms also run at 0.15.
+    (best@48 0.84 for 0.76, right@1 0.41 for 0.42): VPO's lead was 0.10 at 3, 0.11 at 24 and 0.10 at 48 answers, where
+    at 0.05 it was 0.19, 0.14 and 0.13. So the size of the lead belongs to the rate. Some arms also run at 0.15.
 Measure
     On held-out questions, exact, in answers: best@n, the expected best ``w . r`` of n answers, mean over 32 preferences
     w from the uniform law, whose mean is equal weights, for the components of the world's ``common``; right@n (pass@n);
@@ -62,8 +62,8 @@ What a student should see
     nothing (0.003) as found, 0.02 in conflict. VPO keeps a spread of 1.44 of 1.49; GRPO has 0.22 of 1.48. It is not
     made, as in the paper, but kept, and of a base that is seldom right it is no merit by itself.
     Independent answers that are paid for the best of as many (PKPO on the mean, k = 3) collide: 0.78 at 3, where VPO
-    has 0.85. They are about level at 12, and ahead at 48 by 0.01: a further draw may still be a new plan. Paid for the best
-    of the whole group they are far ahead at 48 (k = 24, or VPO in parallel: 0.96), and behind before (0.71 at 3).
+    has 0.85. They are about level at 12, and ahead at 48 by 0.01: a further draw may still be a new plan. Paid for the
+    best of the whole group they are far ahead at 48 (k = 24, or VPO in parallel: 0.96), and behind at 3 (0.71).
     With 128 answers evolution solves 0.73 of the hardest questions with VPO and 0.27 with GRPO, whose redrawn calls are
     the old ones again. Where all components are equal VPO is ahead of GRPO by 0.16, too; the paper saw it behind.
     What this world cannot say: a place in the set does not see the answers before it, a table shares nothing between
