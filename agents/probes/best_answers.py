@@ -23,7 +23,7 @@ from toybed.seeding import named_generator
 ANSWERS = (1, 3, 6, 12, 24, 48, 96)
 COMMONS = (-4.0, -2.0, -1.0, 0.0, 0.5, 0.9, 1.0)  # of the world's knob ``common``: the best answers under each
 DRAWS = 8  # of preferences, each of which stands there once for every component
-PROMPTS = 512  # of each split, a fixed sample
+PROMPTS = {"train": 512, "test": 2048}  # at most, a fixed sample
 
 
 def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor]:
@@ -33,12 +33,12 @@ def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
     :data:`COMMONS`, and in its own.
 
     Returns:
-        For both splits, means over up to 512 questions: ``best@n_common_c``, the expected best ``w . r'`` of n answers,
-        mean over :func:`preferences` (for c = 1 the mean of the components, for c = 0 they are as found);
-        ``right@n``, the chance that one of n answers is right (pass@n); ``spread``, the mean L1 distance of the
-        components as found between two answers: of one set, or of two responses where a response is one answer;
-        ``correlation_common_c``, the mean correlation of two different components of an answer to one question, pooled
-        over questions; NaN where a component does not vary.
+        For both splits, means over up to 512 train questions and 2,048 test questions: ``best@n_common_c``, the
+        expected best ``w . r'`` of n answers, mean over :func:`preferences` (for c = 1 the mean of the components, for
+        c = 0 they are as found); ``right@n``, the chance that one of n answers is right (pass@n); ``spread``, the mean
+        L1 distance of the components as found between two answers: of one set, or of two responses where a response is
+        one answer; ``correlation_common_c``, the mean correlation of two different components of an answer to one
+        question, pooled over questions; NaN where a component does not vary.
 
     Raises:
         ToybedError: the world is not ToolSearch, the one whose reward vectors are known exactly, or the policy has
@@ -47,10 +47,12 @@ def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
     env = search_world(env, "best_answers")
     found = outcome_rewards(env.as_found)
     everyone = preferences(env.hops + 1).to(found)
-    right = torch.eye(env.hops + 1).to(found)[-1:]  # preferences that see the last component alone
+    right = torch.eye(env.hops + 1, dtype=found.dtype, device=found.device)[
+        -1:
+    ]  # preferences that see the last component alone
     measures = {}
     for split in ("train", "test"):
-        chance = env.outcomes(table.double(), sample_of(env.prompts(split), PROMPTS))  # [S, M, P, 2^D]
+        chance = env.outcomes(table.double(), sample_of(env.prompts(split), PROMPTS[split]))  # [S, M, P, 2^D]
         for n, value in zip(ANSWERS, expected_best(chance, found, right, ANSWERS), strict=True):
             measures[f"right@{n}_{split}"] = value
         for common in dict.fromkeys((*COMMONS, env.common)):
