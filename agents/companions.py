@@ -64,12 +64,12 @@ class Companions:
             raise ToybedError(f"{objective.name} needs a reference policy: pass reference=...")
         if "planning" in needs and "planning" not in env.kinds:
             raise ToybedError(
-                f"{objective.name} needs planning tokens, and {type(env).__name__} names none: without them it would "
+                f"{objective.name} needs planning tokens, and {env.title} names none: without them it would "
                 "silently be another objective"
             )
         if objective.takes_vectors and not env.reward_names:
             raise ToybedError(
-                f"{objective.name} needs a reward vector, and {type(env).__name__} gives one number; allowed: worlds "
+                f"{objective.name} needs a reward vector, and {env.title} gives one number; allowed: worlds "
                 "with components, e.g. tool_search"
             )
         if objective.takes_vectors == "vector" and env.set_size > 1:

@@ -159,6 +159,10 @@ SHARED_BY = ("response", "group", "prompt")
 class Heads:
     """A policy of several heads: which one acts is shown to it as the first entry of what it sees.
 
+    In a network that is an embedding of the head's number, so the policy is conditioned on its head from the first
+    layer on. In the field "multi-head" more often means a trunk in common with an output layer for each head, which is
+    not built here; a network for each head is ("mlp_per_head").
+
     Args:
         count: heads; 1 is the policy without any.
         by: what has a head of its own. "response": drawn uniformly for each, so that a group compares the heads and
@@ -171,6 +175,8 @@ class Heads:
     by: str = "response"
 
     def __post_init__(self) -> None:
+        if type(self.count) is not int:
+            raise ToybedError(f"Heads: count is {self.count!r}; allowed: a whole number of at least 1")
         _at_least(self, 1, "count")
         if self.by not in SHARED_BY:
             raise unknown("kind of heads", self.by, SHARED_BY)

@@ -53,6 +53,11 @@ class Headed(TokenEnv):
 
     # -- what it is ------------------------------------------------------------------------------------------------
     @property
+    def title(self) -> str:
+        """As the world's: nobody names the view in a setting."""
+        return self.env.title
+
+    @property
     def horizon(self) -> int:
         """As the world's."""
         return self.env.horizon
@@ -257,6 +262,12 @@ class Headed(TokenEnv):
     def on(self, device: str) -> Self:
         """The same view of the world on another device."""
         return replace(self, env=self.env.on(device), device=device)
+
+
+def check_no_heads(env: TokenEnv, who: str) -> None:
+    """Raise a ToybedError if the policies in this world have heads."""
+    if isinstance(env, Headed):
+        raise ToybedError(f"{who} takes policies without heads, and these have {env.heads.count}; allowed: heads=1")
 
 
 class MLPPerHead(Policy):

@@ -40,7 +40,7 @@ class SequencePolicy(Policy):
         super().__init__()
         if env.history is None:
             raise ToybedError(
-                f"{name} reads the response's history, which {type(env).__name__} does not show; "
+                f"{name} reads the response's history, which {env.title} does not show; "
                 'allowed: chain_reach with view="tokens"'
             )
         check_width(name, width)

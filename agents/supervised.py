@@ -44,7 +44,7 @@ def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Stream
     for stage in config.stages:
         for name in stage.demonstrator:
             if name not in options:
-                raise unknown(f"option of {type(env).__name__}'s demonstrator", name, options)
+                raise unknown(f"option of {env.title}'s demonstrator", name, options)
     return [_fit(env, policy, stage, streams) for stage in config.stages][-1]
 
 

@@ -137,9 +137,9 @@ def train(
     for name in changes:
         if name not in allowed:
             raise unknown("argument of train", name, [*allowed, *of_setting, "device", "seeds"])
+    if "heads" in own and not isinstance(own["heads"], Heads):
+        own["heads"] = Heads(own["heads"])
     named: dict[str, Any] = {name: Spec(value) if isinstance(value, str) else value for name, value in own.items()}
-    if isinstance(named.get("heads"), int):
-        named["heads"] = Heads(named["heads"])
     setting = Setting(**named).with_learning(**changes)
     build = objective if isinstance(objective, Objective) else catalogue.get(objective)
     threads = torch.get_num_threads()

@@ -9,8 +9,8 @@ import numpy as np
 
 from toybed import plotting
 from toybed.benchmarks import mixtures
-from toybed.benchmarks.ensembles_measures import MANY, at, mean_at, points
-from toybed.benchmarks.ensembles_sweep import CHAIN, COUNTS, KINDS, LONG, TOOLS, World
+from toybed.benchmarks.ensembles_measures import MANY, mean_at, points
+from toybed.benchmarks.ensembles_sweep import CHAIN, COUNTS, KINDS, LONG, SEARCH, TOOLS, World
 from toybed.stats import mean_of_found
 from toybed.study import Records
 
@@ -36,7 +36,7 @@ def _draw_plane(axes: Axes, records: Mapping[str, Records], world: World) -> Non
         return mean_at(records, arm, "reward", world), mean_at(records, arm, MANY, world)
 
     _draw_frontier(axes, records, world)
-    before, many = (mean_of_found(at(records, world.single, f"{m}_{world.split}", 0)) for m in ("reward", MANY))
+    before, many = (mean_of_found(records[world.single].at(f"{m}_{world.split}", 0)) for m in ("reward", MANY))
     named = {"base": (before, many)}
     axes.plot(*named["base"], "o", color=BLACK, markersize=5)
     for arm in (arm for arm in world.rivals if arm in records):
@@ -49,10 +49,10 @@ def _draw_plane(axes: Axes, records: Mapping[str, Records], world: World) -> Non
     for arm in {*ladder, *credit}:
         axes.plot(*place(arm), "D", color=BLUE, markersize=5.5)
         named[_name(arm.removeprefix(world.prefix))] = place(arm)
-    controls = (
-        *(world.ensemble(kind) for kind in ("prompt", "apart", "own")),
-        *(("few", "heads_8_long") if world is TOOLS else ()),
-    )
+    if world is TOOLS:  # heads given by the prompt have met these questions: their pass@1 here is of other meaning
+        controls: tuple[str, ...] = (world.ensemble("apart"), "few", "heads_8_samples", "heads_8_long")
+    else:
+        controls = (world.ensemble("prompt"), world.ensemble("apart"))
     for arm in (arm for arm in controls if arm in records):
         axes.plot(*place(arm), "D", color=ORANGE, markersize=5, markerfacecolor="white")
         named[_name(arm.removeprefix(world.prefix))] = place(arm)
@@ -65,7 +65,7 @@ def _draw_plane(axes: Axes, records: Mapping[str, Records], world: World) -> Non
 
 
 def _draw_frontier(axes: Axes, records: Mapping[str, Records], world: World) -> None:
-    found = points(records, world.rivals, world.split)
+    found = points(records, world)
     rewards = found[:, 0][np.isfinite(found[:, 0])]
     if not len(rewards):
         return
@@ -84,23 +84,26 @@ def _name(arm: str) -> str:
             return f"bonus {rest}"
         case "few":
             return "one, 1/8 samples"
-    count, _, long = rest.partition("_")
+    count, _, more = rest.partition("_")
     how = {"heads": "heads", "set": "set", "half": "half", "prompt": "by prompt", "apart": "apart"}
-    return f"{count} {how[kind]}" + (f", {LONG}x updates" if long else "")
+    longer = {"": "", "long": f", {LONG}x updates", "samples": f", {TOOLS.count}x samples"}
+    return f"{count} {how[kind]}{longer[more]}"
 
 
 def _draw_entropies(axes: Axes, records: Mapping[str, Records]) -> None:
+    from toybed.envs import make  # with torch, which listing the questions does without
+
+    tokens = make(SEARCH.name, **SEARCH.options).horizon  # of a response
     counts = (1, *COUNTS)
     ladder = ["single", *(f"heads_{n}" for n in COUNTS)]
     rows = {"mixture": ("mixture_entropy", BLUE), "head": ("head_entropy", ORANGE)}
     ends = {}
     for name, (measure, colour) in rows.items():
-        # nats per response: ToolSearch's has three tokens
-        values = np.stack([3 * at(records, arm, f"{measure}_{TOOLS.split}") for arm in ladder], 1)
+        values = np.stack([tokens * records[arm].at(f"{measure}_{TOOLS.split}", -1) for arm in ladder], 1)
         plotting.mean_line(axes, np.array(counts), values, colour, marker="o", markersize=4)
-        ends[name] = (8.0, float(plotting.sound_mean(values)[-1]), colour)
+        ends[name] = (counts[-1], float(plotting.sound_mean(values)[-1]), colour)
     axes.plot(counts, np.log(counts), "--", color=GREY, linewidth=1)
-    ends["log N"] = (8.0, float(np.log(8)), GREY)
+    ends["log N"] = (counts[-1], float(np.log(counts[-1])), GREY)
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(n) for n in counts])
     axes.set(title="ToolSearch, individual credit", xlabel="heads N", ylabel="entropy of a response, nats")

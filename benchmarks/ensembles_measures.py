@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,50 +10,45 @@ from numpy.typing import NDArray
 from toybed.benchmarks import mixtures
 from toybed.benchmarks.ensembles_sweep import World
 from toybed.stats import Interval, mean_interval, mean_of_found
-from toybed.study import Records
+from toybed.study import Outcome, Records
 
 Array = NDArray[np.float64]
 MANY = "pass@64"
 
 
-def at(records: Mapping[str, Records], arm: str, measure: str, place: int = -1) -> Array:
-    """A measure at the end (or start, 0) of each run of an arm, ``[n]``; NaN for one that diverged."""
-    found = records[arm]
-    return np.where(found.sound, found[measure][:, place], np.nan)
-
-
 def mean_at(records: Mapping[str, Records], arm: str, measure: str, world: World) -> float:
     """The mean over runs of a measure at the end, on the prompts on which the world is judged."""
-    return mean_of_found(at(records, arm, f"{measure}_{world.split}"))
+    return mean_of_found(records[arm].at(f"{measure}_{world.split}", -1))
 
 
 def gained(records: Mapping[str, Records], arm: str, other: str, measure: str) -> Interval:
     """What an arm ends with above another, paired."""
-    return mean_interval(at(records, arm, measure) - at(records, other, measure))
+    return mean_interval(records[arm].at(measure, -1) - records[other].at(measure, -1))
 
 
 def entropy_lost(records: Mapping[str, Records], arm: str, split: str) -> Array:
     """Entropy (nats per token, given the head) at the start less that at the end, ``[n]``."""
-    return at(records, arm, f"entropy_{split}", 0) - at(records, arm, f"entropy_{split}")
+    return records[arm].at(f"entropy_{split}", 0) - records[arm].at(f"entropy_{split}", -1)
 
 
-def points(records: Mapping[str, Records], rivals: Sequence[str], split: str) -> Array:
+def points(records: Mapping[str, Records], world: World) -> Array:
     """Pass@1 and pass@64 of what single policies offer: themselves, and each with its start mixed in, ``[m, 2, n]``."""
+    from toybed.agents.probes.start_mixtures import SHARES  # with torch, which listing the questions does without
+
+    shares = ("", *(f"_start_{share:g}" for share in SHARES))
     found = []
-    for arm in rivals:
-        if arm in records:
-            found.append([at(records, arm, f"{m}_{split}", 0) for m in ("reward", MANY)])
-            for one in (name for name in records[arm].curves if name.startswith("reward_") and name.endswith(split)):
-                many = one.replace("reward", MANY, 1)
-                if many in records[arm].curves:  # not of fresh questions
-                    found.append([at(records, arm, name) for name in (one, many)])
+    for own in (records[arm] for arm in world.rivals if arm in records):
+        found.append([own.at(f"{m}_{world.split}", 0) for m in ("reward", MANY)])
+        found += [[own.at(f"{m}{share}_{world.split}", -1) for m in ("reward", MANY)] for share in shares]
     return np.array(found)
 
 
-def excess(records: Mapping[str, Records], world: World, arm: str) -> Array:
-    """Pass@64 of an arm above the most that its rivals and their mixtures have at its pass@1, ``[n]``.
+def excess(records: Mapping[str, Records], world: World, arm: str) -> tuple[Array, Outcome]:
+    """Pass@64 of an arm above the most that its rivals and the chords between two have at its pass@1, ``[n]``.
 
-    Or at the highest pass@1 of theirs, where the arm has more.
+    Or at the highest pass@1 of theirs, where the arm has more. With the outcome of "more than the rivals' mixtures".
     """
-    reward, many = (at(records, arm, f"{m}_{world.split}") for m in ("reward", MANY))
-    return many - mixtures.frontier(points(records, world.rivals, world.split), reward)
+    reward, many = (records[arm].at(f"{m}_{world.split}", -1) for m in ("reward", MANY))
+    rivals = points(records, world)
+    beyond = many - mixtures.frontier(rivals, reward)
+    return beyond, mixtures.more_than_mixtures(beyond, rivals, reward)

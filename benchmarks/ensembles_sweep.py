@@ -10,6 +10,7 @@ COUNTS = (2, 4, 8)
 KINDS = {"heads": "individual", "half": "half-and-half", "set": "set"}
 """Ensembles by their credit."""
 SET, HALF = Spec("grpo_passk"), Spec("half_credit")
+SEARCH = Spec("tool_search", {"shift": "index"})
 BONUSES = {"": (0.1, 0.2, 0.4, 0.8), "chain_": (0.03, 0.1)}
 LONG = 4  # times the updates
 UPDATES = {"quick": 120, "standard": 300, "full": 600}
@@ -65,7 +66,7 @@ def arms(size: str) -> dict[str, Setting]:
 def _tools(size: str) -> dict[str, Setting]:
     updates = UPDATES[size]
     single = Setting(
-        world=Spec("tool_search", {"shift": "index"}),
+        world=SEARCH,
         policy=Spec("tabular"),
         supervised=Supervised(steps=150, learning_rate=0.1, demonstrator={"habit": 0.3}),
         # One step a batch: the arms differ in heads and advantages, not in what they do with stale samples.
@@ -82,6 +83,8 @@ def _tools(size: str) -> dict[str, Setting]:
     # As many responses as one of eight heads gives.
     found["few"] = single.with_learning(prompts=single.learning.prompts // TOOLS.count)
     if size != "quick":
+        # As many responses for each head as the policy without heads has.
+        found["heads_8_samples"] = many.with_learning(prompts=TOOLS.count * single.learning.prompts)
         found["heads_8_long"] = many.with_learning(updates=LONG * updates, measure_every=LONG * updates // 3)
     return found
 

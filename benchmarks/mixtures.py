@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from toybed.stats import mean_interval
+from toybed.study import Outcome, above
+
 Array = NDArray[np.float64]
 
 
@@ -16,6 +19,22 @@ def frontier(points: Array, reward: Array) -> Array:
         reward: the pass@1 at which it is asked for, ``[n]``.
     """
     return np.array([best_mixture(at, *points[:, :, run].T) for run, at in enumerate(reward)])
+
+
+def more_than_mixtures(excess: Array, points: Array, reward: Array) -> Outcome:
+    """Is there more diversity than any mixture of rivals has: refuted, or undecided, seldom supported.
+
+    What lies below a chord lies below the mixture. What lies above it may not lie above the mixture, which has more
+    than the chord: so that is supported only where no chord is met, the pass@1 being above all rivals' in each run.
+
+    Args:
+        excess: diversity above the frontier, or a positive multiple of that, ``[n]``.
+        points: pass@1 and diversity of the rivals, ``[arms, 2, n]``.
+        reward: the pass@1 at which it was taken, ``[n]``.
+    """
+    outcome = above(mean_interval(excess), 0.0)
+    met = (points[:, 0] >= reward).any(0) & np.isfinite(excess)
+    return "undecided" if outcome == "supported" and met.any() else outcome
 
 
 def best_mixture(at: float, reward: Array, diversity: Array) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed.benchmarks import mixtures
 from toybed.stats import mean_interval
 from toybed.study import Records
 
@@ -19,8 +18,7 @@ SHARES = {COVERAGE: "coverage brought back", MANY: "pass@256 brought back", ONE:
 
 def last(records: Mapping[str, Records], arm: str, measure: str) -> Array:
     """A measure at the end of each run ``[n]``; NaN for one that diverged. ``base`` is where ``collapsed`` began."""
-    found = records["collapsed" if arm == "base" else arm]
-    return np.where(found.sound, found[measure][:, 0 if arm == "base" else -1], np.nan)
+    return records["collapsed"].at(measure, 0) if arm == "base" else records[arm].at(measure, -1)
 
 
 def whole(records: Mapping[str, Records], measure: str) -> Array:
@@ -71,7 +69,6 @@ def chosen(records: Mapping[str, Records], candidates: Sequence[str], at: float)
     return [candidates[i] for i in best], values[best, :, np.arange(len(best))].T
 
 
-def frontier(records: Mapping[str, Records], candidates: Sequence[str], reward: Array) -> Array:
-    """The most coverage that mixing the candidates gives each run at a pass@1 ``[n]``, or at the highest of theirs."""
-    points = np.stack([[last(records, arm, m) for m in (ONE, COVERAGE)] for arm in candidates])  # [arms, 2, n]
-    return mixtures.frontier(points, reward)
+def points(records: Mapping[str, Records], arms: Sequence[str]) -> Array:
+    """Pass@1 and coverage with which each run of each arm ends, ``[arms, 2, n]``."""
+    return np.stack([[last(records, arm, m) for m in (ONE, COVERAGE)] for arm in arms])

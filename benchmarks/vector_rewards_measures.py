@@ -26,6 +26,8 @@ NAMES = {
     "grpo_mean": "GRPO on the mean",
     "pkpo": "PKPO",
     "pkpo_vector": "PKPO on the mean",
+    "pkpo_vector_3": "PKPO on the mean (k = 3)",
+    "pkpo_vector_24": "PKPO on the mean (k = 24)",
     "gdpo": "GDPO",
     "vpo_parallel": "VPO in parallel",
     "parallel_mean": "the same credit on the mean",
@@ -36,7 +38,7 @@ NAMES = {
 }
 
 
-def last(records: Mapping[str, Records], arm: str, measure: str, common: float = 0.0) -> Array:
+def last(records: Mapping[str, Records], arm: str, measure: str, common: float = 0.0, *, start: bool = False) -> Array:
     """A measure at the end of each run, ``[n]``; NaN for one that diverged.
 
     Args:
@@ -45,13 +47,14 @@ def last(records: Mapping[str, Records], arm: str, measure: str, common: float =
             base is where an arm began.
         measure: "best@48", "right@48", "spread" or "correlation", on held-out questions; or one of the searches'.
         common: for which the best answers are valued.
+        start: where the arm began, instead.
     """
     found = records[_recorded(arm, common)]
     if measure.startswith(("best@", "correlation")):
         measure = f"{measure}_common_{common:g}_test"
     elif measure.startswith(("right@", "spread")):
         measure = f"{measure}_test"
-    return np.where(found.sound, found[measure][:, 0 if arm in STARTS else -1], np.nan)
+    return found.at(measure, 0 if arm in STARTS or start else -1)
 
 
 def _recorded(arm: str, common: float) -> str:
@@ -73,6 +76,7 @@ class Contrast:
         common: of the world.
         since: where given, the difference is less that on this measure.
         told: further measures that the sentence gives.
+        starts: whether it also gives the measure where the two began.
     """
 
     claim: str
@@ -84,6 +88,7 @@ class Contrast:
     common: float = 0.0
     since: str | None = None
     told: tuple[str, ...] = ()
+    starts: bool = False
 
     def made(self, records: Mapping[str, Records]) -> bool:
         """Whether both arms were run: at the quick size not all are."""
@@ -119,11 +124,15 @@ class Contrast:
         return f"{what}{less}, held-out questions{where}, paired: {ends[self.test]}."
 
     def _told(self, records: Mapping[str, Records]) -> str:
-        pairs = []
-        for measure in dict.fromkeys((self.measure, *((self.since,) if self.since else ()), *self.told)):
-            means = (mean_of_found(last(records, arm, measure, self.common)) for arm in (self.first, self.second))
-            pairs.append(f"{measure} {' and '.join(number(mean, '.3f') for mean in means)}")
-        return f"{name_of(self.first)} and {name_of(self.second)} have {', '.join(pairs)}."
+        measures = dict.fromkeys((self.measure, *((self.since,) if self.since else ()), *self.told))
+        pairs = [f"{measure} {self._pair(records, measure)}" for measure in measures]
+        began = f"; they began with {self._pair(records, self.measure, start=True)}" if self.starts else ""
+        return f"{name_of(self.first)} and {name_of(self.second)} have {', '.join(pairs)}{began}."
+
+    def _pair(self, records: Mapping[str, Records], measure: str, *, start: bool = False) -> str:
+        """The means of the two arms."""
+        values = (last(records, arm, measure, self.common, start=start) for arm in (self.first, self.second))
+        return " and ".join(number(mean_of_found(value), ".3f") for value in values)
 
 
 def name_of(arm: str) -> str:

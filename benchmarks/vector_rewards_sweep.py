@@ -15,6 +15,8 @@ OBJECTIVES = {
     "grpo_mean": Spec("multi_rlvr"),  # of one answer: GRPO on the mean of the components
     "pkpo": Spec("pkpo"),
     "pkpo_vector": Spec("pkpo_vector"),
+    "pkpo_vector_3": Spec("pkpo_vector", {"k": SET}),  # for the best of as many answers as a set has
+    "pkpo_vector_24": Spec("pkpo_vector", {"k": ANSWERS}),  # and of as many as a group has, as VPO in parallel
     "gdpo": Spec("gdpo"),
     "vpo_parallel": Spec("vpo_parallel"),
     "grpo_set": Spec("grpo"),

@@ -59,6 +59,11 @@ class TokenEnv(ABC):
 
     # -- what it is ------------------------------------------------------------------------------------------------
     @property
+    def title(self) -> str:
+        """The world's name in messages; a view of another world gives that one's."""
+        return type(self).__name__
+
+    @property
     @abstractmethod
     def horizon(self) -> int:
         """Tokens in a response (T); every response has this length."""
@@ -146,7 +151,7 @@ class TokenEnv(ABC):
 
         :meth:`reward` is one number all the same: the components under the world's own fixed weights.
         """
-        raise ToybedError(f"{type(self).__name__} has no reward vector: its reward is one number")
+        raise ToybedError(f"{self.title} has no reward vector: its reward is one number")
 
     def legal(self, state: Any) -> Tensor | None:
         """Which tokens may come next, bool ``[..., V]``; at least one. None where all always may.
@@ -227,7 +232,7 @@ class TokenEnv(ABC):
         responses = self.vocabulary**self.horizon
         if responses > MAX_ENUMERATED:
             raise ToybedError(
-                f"{type(self).__name__}: {responses} responses are too many to enumerate (at most {MAX_ENUMERATED})"
+                f"{self.title}: {responses} responses are too many to enumerate (at most {MAX_ENUMERATED})"
             )
         tokens = torch.arange(self.vocabulary, device=self.device)
         state = self.reset(prompt[:, None])

@@ -13,7 +13,7 @@ import torch
 from toybed.agents.config import Heads, Learning, Setting, Spec, Supervised
 from toybed.agents.probes.start_mixtures import SHARES
 from toybed.agents.training import train_bases, train_runs
-from toybed.benchmarks import ensembles
+from toybed.benchmarks import ensembles, mixtures
 from toybed.benchmarks.ensembles_measures import MANY, excess
 from toybed.benchmarks.ensembles_sweep import CHAIN, COUNTS, HALF, SET, TOOLS, WORLDS, World, arms
 from toybed.envs import make
@@ -32,7 +32,7 @@ def arm(reward: float, many: float, entropy: float = 0.1, information: float = 0
     """Runs that begin at the base and end here, on both splits; with the base mixed in they lie on the chord."""
     ends = {"reward": reward, MANY: many, "entropy": entropy, "head_information": information}
     ends |= {"head_entropy": entropy, "mixture_entropy": entropy + information / 3}
-    ends |= {"success_best_head": reward + 0.01, "success_worst_head": reward - 0.01}
+    ends |= {"reward_fresh": reward, "success_best_head": reward + 0.01, "success_worst_head": reward - 0.01}
     for name, share in itertools.product(("reward", MANY), SHARES):
         ends[f"{name}_start_{share:g}"] = share * BASE[name] + (1 - share) * ends[name]
     curves = {}
@@ -55,8 +55,9 @@ def house(size: str = "standard", **other: Records) -> dict[str, Records]:
         for kind in ("heads", "half", "small_own", "apart", "set"):
             if world.ensemble(kind) in records:
                 records[world.ensemble(kind)] = place(**({MANY: 0.85, "reward": 0.3} if kind == "set" else {}))
-    if "heads_8_long" in records:
-        records["heads_8_long"] = place()
+    for name in ("heads_8_long", "heads_8_samples"):
+        if name in records:
+            records[name] = place()
     return records | other
 
 
@@ -98,7 +99,8 @@ def test_heads_that_collapse_apart_support_the_claim(size: str) -> None:
             assert part(parts, world.name, "parameters").outcome == "supported"
             assert part(parts, world.name, "set credit gives").outcome == "supported"
             assert part(parts, world.name, "learn apart").outcome == "undecided"  # they are the same to the digit
-        assert part(parts, "lasts").outcome == part(parts, "networks").outcome == "supported"
+        for words in ("lasts", "networks", "as many samples each"):
+            assert part(parts, words).outcome == "supported", words
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
@@ -141,13 +143,55 @@ def test_where_the_single_policy_did_not_collapse_there_is_nothing_to_separate()
 
 def test_what_mixing_gives_is_the_rival() -> None:
     """A single policy that has the ensemble's point leaves nothing above the rivals; nor does one that dominates it."""
-    assert excess(house(), TOOLS, "heads_8") == pytest.approx(0.75 - 0.45, abs=0.02)
-    for name, point in (("single_set", (0.43, 0.75)), ("bonus_0.2", (0.5, 0.9))):
+    for name, point, outcome in (("single_set", (0.43, 0.75), "undecided"), ("bonus_0.2", (0.5, 0.9), "refuted")):
         _, parts = judged(house(**{name: arm(*point)}))
-        assert part(parts, "ToolSearch", "individual credit have more").outcome != "supported"
+        assert part(parts, "ToolSearch", "individual credit have more").outcome == outcome
     # The chord between (0.1, 0.9), the base, and (0.5, 0.7) passes pass@1 0.43 at 0.735.
-    chord = excess(house(bonus_0=arm(0.5, 0.7), **{"bonus_0.2": arm(0.5, 0.7)}), TOOLS, "heads_8")
+    chord, _ = excess(house(**{"bonus_0.2": arm(0.5, 0.7)}), TOOLS, "heads_8")
     assert chord == pytest.approx(0.75 - 0.735, abs=0.02)
+
+
+def test_what_lies_above_a_chord_does_not_lie_above_the_mixture() -> None:
+    """Far above all chords is undecided; only what has more pass@1 than every rival in every run is above them."""
+    above, outcome = excess(house(), TOOLS, "heads_8")
+    assert above == pytest.approx(0.75 - 0.45, abs=0.02)
+    assert outcome == "undecided"
+    _, parts = judged(house())
+    assert part(parts, "ToolSearch", "individual credit have more").outcome == "undecided"
+    assert excess(house(heads_8=place(reward=0.5)), TOOLS, "heads_8")[1] == "supported"
+    one_meets = house(heads_8=place(reward=0.5))
+    one_meets["bonus_0.1"] = dataclasses.replace(one_meets["bonus_0.1"], curves={**one_meets["bonus_0.1"].curves})
+    rewards = one_meets["bonus_0.1"].curves["reward_train"].copy()
+    rewards[0, 1] = 0.6
+    one_meets["bonus_0.1"].curves["reward_train"] = rewards
+    assert excess(one_meets, TOOLS, "heads_8")[1] == "undecided"
+
+
+def test_a_chord_is_less_than_the_mixture_that_it_stands_for() -> None:
+    """Two policies, two prompts, each of which one of them solves: the chord is .5, half and half is nearly 1."""
+    success = np.array([[0.5, 0.0], [0.0, 0.5]])
+    solved = (1 - (1 - success) ** 64).mean(1)
+    points = np.stack([success.mean(1), solved], 1)[..., None]
+    assert mixtures.frontier(points, np.array([0.25])) == pytest.approx(0.5)
+    assert (1 - (1 - success.mean(0)) ** 64).mean() > 0.999
+
+
+def test_head_by_prompt_is_held_against_fresh_questions_where_it_has_met_those_of_training() -> None:
+    records = house()
+    met = records["prompt_8"].curves | {"reward_train": np.full((SEEDS, 2), 0.987)}
+    records["prompt_8"] = dataclasses.replace(records["prompt_8"], curves=met)
+    _, parts = judged(records)
+    sentence = part(parts, "ToolSearch", "parameters").sentence
+    assert "pass@1 on fresh questions, and pass@64: 0.430 and 0.450" in sentence
+
+
+@pytest.mark.parametrize(("many", "outcome"), [(0.5, "refuted"), (0.55, "undecided"), (0.6, "supported")])
+def test_heads_with_samples_of_their_own_are_judged_beside_the_claim(many: float, outcome: str) -> None:
+    records = house(heads_8_samples=place(**{MANY: many}))
+    records["heads_8_samples"].curves[f"{MANY}_train"][:, 1] += SPREAD
+    verdict, parts = judged(records)
+    assert verdict.outcome == "supported"
+    assert part(parts, "as many samples each").outcome == outcome
 
 
 def test_credit_parameters_and_luck_are_judged_beside_the_claim() -> None:
@@ -212,7 +256,8 @@ def test_the_arms_differ_in_what_the_question_asks_and_nothing_else(size: str) -
             changed = {"heads": {"heads"}, "set": {"heads", "objective"}, "half": {"heads", "objective"}}
             changed |= {"prompt": {"heads"}, "apart": {"heads"}, "few": {"learning"}}
             changed |= {"bonus": {"objective"}, "single": {"objective"} if rest else set()}
-            assert differing(single, setting) == changed[kind] | ({"learning"} if rest.endswith("long") else set())
+            more = {"learning"} if rest.endswith(("long", "samples")) else set()
+            assert differing(single, setting) == changed[kind] | more
         for kind, credit in (("set", SET), ("half", HALF)):
             if world.ensemble(kind) in found:
                 assert (
@@ -228,29 +273,33 @@ def test_the_arms_differ_in_what_the_question_asks_and_nothing_else(size: str) -
         assert one.supervised is not None and shared.supervised is not None
         assert shared.supervised.demonstrations == 4 * one.supervised.demonstrations
         assert shared.learning == dataclasses.replace(one.learning, prompts=4 * one.learning.prompts)
+        samples, many = found["heads_8_samples"].learning, found["heads_8"].learning
+        assert samples == dataclasses.replace(many, prompts=TOOLS.count * many.prompts)
     few, all_of_them = found["few"].learning, found["single"].learning
     assert few.prompts * TOOLS.count == all_of_them.prompts
     assert few == dataclasses.replace(all_of_them, prompts=few.prompts)
     assert ensembles.STUDY.seeds[size] >= 3
 
 
-@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
-def test_a_run_records_every_measure_that_is_read(world: World) -> None:
-    small = {
-        TOOLS: Spec("tool_search", {"questions": 16, "hops": 2, "shift": "index"}),
-        CHAIN: Spec("chain_reach", {"modulus": 5, "operations": 3, "length": 2}),
-    }
+def tiny_records(world: World, spec: Spec) -> Records:
     setting = dataclasses.replace(
         arms("quick")[world.ensemble()],
-        world=small[world],
+        world=spec,
         supervised=Supervised(steps=2, demonstrations=8),
         learning=Learning(updates=2, prompts=4, group=4, minibatches=2, measure_every=1),
     )
     results = train_runs(setting, [0, 1, 2], train_bases(setting, [0, 1, 2]))
     curves = {name: np.stack([result.curves[name].values for result in results]) for name in results[0].curves}
-    records = Records({name: curve.steps for name, curve in results[0].curves.items()}, curves)
-    verdict, parts = ensembles.judge(dict.fromkeys(arms("standard"), records))
+    return Records({name: curve.steps for name, curve in results[0].curves.items()}, curves)
+
+
+def test_a_run_records_every_measure_that_is_read() -> None:
+    tools = tiny_records(TOOLS, Spec("tool_search", {"questions": 16, "hops": 2, "shift": "index"}))
+    chain = tiny_records(CHAIN, Spec("chain_reach", {"modulus": 5, "operations": 3, "length": 2}))
+    records = {name: chain if name.startswith(CHAIN.prefix) else tools for name in arms("standard")}
+    verdict, parts = ensembles.judge(records)
     assert all("nan" not in p.sentence for p in (verdict, *parts))
+    assert svg(ensembles.figure(records)).startswith("<svg")
 
 
 # -- what could be had ------------------------------------------------------------------------------------------------

@@ -205,19 +205,23 @@ def test_two_runs_decide_nothing() -> None:
     assert {p.outcome for p in (verdict, *parts.values())} == {"undecided"}
 
 
-def test_a_trained_remedy_beats_the_free_ones_at_its_own_pass_at_1() -> None:
+def test_a_trained_remedy_is_held_against_the_free_ones_at_its_own_pass_at_1() -> None:
     """The line from base to collapsed is free: a share of 0.5 back with 0.5 kept lies on it, 0.6 and 0.6 above."""
     on, over = arm(0.5, 0.5, 0.5, noise=0.0), arm(0.6, 0.6, 0.6, noise=0.0)
     everything = {name: arm(-0.5, -0.5, 0.5) for name in house("quick")}
     kept = {"collapsed": arm(0.0, 0.0, 1.0, noise=0.0)}
     _, parts = judged(everything | kept | {"passk": on})
     assert part(parts, "some trained").estimate == pytest.approx(0.0, abs=1e-9)
+    # Above the chord is not above the mixture, which has more than the chord.
     _, parts = judged(everything | kept | {"passk": over})
-    assert part(parts, "some trained").outcome == "supported"
+    assert part(parts, "some trained").outcome == "undecided"
     assert part(parts, "some trained").estimate == pytest.approx(0.2)
+    # With more pass@1 than any of them it meets no chord.
+    _, parts = judged(everything | kept | {"passk": arm(0.6, 0.6, 1.1, noise=0.0)})
+    assert part(parts, "some trained").outcome == "supported"
     # The base at a low temperature is no free remedy of the collapsed policy, but may make all of it vain.
     _, parts = judged(everything | kept | {"passk": over, "base_0.4": arm(1.0, 1.0, 0.6, noise=0.0)})
-    assert part(parts, "some trained").outcome == "supported"
+    assert part(parts, "some trained").outcome == "undecided"
     assert part(parts, "is worth it").outcome == "refuted"
     assert part(parts, "is worth it").estimate == pytest.approx(-0.4)
 

@@ -12,9 +12,9 @@ from toybed.agents.config import Spec, Supervised
 from toybed.agents.probes import answer_search, best_answers
 from toybed.agents.training import train_bases, train_runs
 from toybed.benchmarks import vector_rewards
-from toybed.benchmarks.vector_rewards import BESIDE, DECIDING
+from toybed.benchmarks.vector_rewards_contrasts import BESIDE, DECIDING
 from toybed.benchmarks.vector_rewards_measures import BUDGETS, COUNTS, last
-from toybed.benchmarks.vector_rewards_sweep import COMMONS, OBJECTIVES, SETS, SWEPT, at
+from toybed.benchmarks.vector_rewards_sweep import ANSWERS, COMMONS, OBJECTIVES, SET, SETS, SWEPT, at
 from toybed.plotting import svg
 from toybed.study import Records, Verdict
 
@@ -144,6 +144,33 @@ def test_who_does_not_see_what_components_share_is_valued_under_each_of_it() -> 
     np.testing.assert_array_equal(last(records, "base", "spread"), records["grpo"]["spread_test"][:, 0])
 
 
+def test_what_an_arm_had_and_lost_stands_beside_what_it_has() -> None:
+    records = house()
+    spread = {"grpo": (1.2, 0.2), "multi_rlvr": (1.4, 0.9), "vpo": (1.3, 1.1)}
+    for name, ends in spread.items():
+        curves = {**records[name].curves, "spread_test": np.array(ends) + np.zeros((SEEDS, 1))}
+        records[name] = dataclasses.replace(records[name], curves=curves)
+    sentence = judged(records)[1]["spread"].sentence
+    assert "VPO and GRPO have spread 1.100 and 0.200; they began with 1.300 and 1.200." in sentence
+    np.testing.assert_array_equal(
+        last(records, "base_set", "spread"), last(records, "multi_rlvr", "spread", start=True)
+    )
+
+
+def test_the_lead_is_split_in_both_orders() -> None:
+    records = house()
+    ends = {"grpo": 0.3, "grpo_mean": 0.4, "grpo_set": 0.55, "multi_rlvr": 0.6, "vpo": 0.61}
+    for name, value in ends.items():
+        records[name] = changed(records[name], "best@48_common_0_test", 0.0)
+        records[name].curves["best@48_common_0_test"][:, -1] = value
+    sentence = judged(records)[0].sentence
+    assert (
+        "in this order, +0.100 come with the components, +0.200 with the set and +0.010 with the preferences"
+        in sentence
+    )
+    assert "in the other order the set by itself brings +0.250, and then the components +0.050." in sentence
+
+
 @pytest.mark.parametrize("name", ["grpo", "vpo", "vpo_-2", "vpo_parallel_1", "vpo_fast"])
 def test_a_diverged_run_is_told_and_left_out(name: str) -> None:
     records = house()
@@ -193,6 +220,11 @@ def test_the_arms_differ_in_what_the_question_asks_and_nothing_else(size: str) -
             same = same.with_learning(learning_rate=grpo.learning.learning_rate)
         assert same == grpo, name
         assert set(setting.world.options) <= {"set_size", "common"}
+    assert {name: arms[name].objective.options for name in arms if name.startswith("pkpo_vector")} == {
+        "pkpo_vector": {},
+        "pkpo_vector_3": {"k": SET},
+        "pkpo_vector_24": {"k": ANSWERS},
+    }
     assert grpo.learning.epochs * grpo.learning.minibatches > 1
     assert vector_rewards.STUDY.seeds[size] >= 3
     for common in COMMONS.get(size, COMMONS["standard"]):
@@ -207,7 +239,7 @@ def test_what_is_read_is_what_the_probes_measure() -> None:
 
 @pytest.mark.parametrize("sets", [False, True])
 def test_a_run_records_every_measure_that_it_reads(sets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_answers, "PROMPTS", 8)
+    monkeypatch.setattr(best_answers, "PROMPTS", {"train": 8, "test": 8})
     tiny = dataclasses.replace(
         STANDARD["vpo" if sets else "grpo"].with_learning(updates=2, prompts=4, measure_every=1),
         world=Spec("tool_search", {"questions": 40, **({"set_size": 3} if sets else {})}),

@@ -54,7 +54,7 @@ def groups(env: TokenEnv, group: int, split: str = "train", *, vectors: bool = F
     """
     check_listable(env)
     if env.legal_at(env.contexts()) is not None:
-        raise ToybedError(f"{type(env).__name__}: groups are enumerated only where all tokens are always legal")
+        raise ToybedError(f"{env.title}: groups are enumerated only where all tokens are always legal")
     prompts = env.prompts(split)
     responses = env.vocabulary**env.horizon
     count = len(prompts) * comb(responses + group - 1, group)

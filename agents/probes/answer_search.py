@@ -34,13 +34,15 @@ def answer_search(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tens
         and ``evolution_value@n``.
 
     Raises:
-        ToybedError: the world is not ToolSearch, or its answers are not plans of one call for each hop.
+        ToybedError: the world is not ToolSearch, its answers are not plans of one call for each hop, or the policy has
+            heads.
     """
     env = search_world(env, "answer_search")
     if env.retry or env.guess:
         raise ToybedError("the probe answer_search changes plans; allowed: retry=False and guess=False")
     hits = hit_chances(env, table.double(), hard_questions(env))
-    patterns = (torch.arange(2**env.hops, device=table.device)[:, None] >> torch.arange(env.hops)) & 1
+    bits = torch.arange(env.hops, device=table.device)
+    patterns = (torch.arange(2**env.hops, device=table.device)[:, None] >> bits) & 1
     worth = (patterns.sum(1) + patterns.all(1)).double() / (env.hops + 1)
     fresh = _pattern_chances(hits, patterns)
     one = torch.ones(1, 1, dtype=torch.float64, device=table.device)

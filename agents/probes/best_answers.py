@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from toybed.agents.heads import check_no_heads
 from toybed.envs.core import TokenEnv, sample_of
 from toybed.envs.tool_search import ToolSearch
 from toybed.envs.tool_search_truth import mixed, outcome_rewards
@@ -22,7 +23,7 @@ from toybed.seeding import named_generator
 ANSWERS = (1, 3, 6, 12, 24, 48, 96)
 COMMONS = (-4.0, -2.0, -1.0, 0.0, 0.5, 0.9, 1.0)  # of the world's knob ``common``: the best answers under each
 DRAWS = 8  # of preferences, each of which stands there once for every component
-PROMPTS = 512  # of each split, a fixed sample
+PROMPTS = {"train": 512, "test": 2048}  # at most, a fixed sample
 
 
 def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor]:
@@ -32,23 +33,26 @@ def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
     :data:`COMMONS`, and in its own.
 
     Returns:
-        For both splits, means over up to 512 questions: ``best@n_common_c``, the expected best ``w . r'`` of n answers,
-        mean over :func:`preferences` (for c = 1 the mean of the components, for c = 0 they are as found);
-        ``right@n``, the chance that one of n answers is right (pass@n); ``spread``, the mean L1 distance of the
-        components as found between two answers: of one set, or of two responses where a response is one answer;
-        ``correlation_common_c``, the mean correlation of two different components of an answer to one question, pooled
-        over questions; NaN where a component does not vary.
+        For both splits, means over up to 512 train questions and 2,048 test questions: ``best@n_common_c``, the
+        expected best ``w . r'`` of n answers, mean over :func:`preferences` (for c = 1 the mean of the components, for
+        c = 0 they are as found); ``right@n``, the chance that one of n answers is right (pass@n); ``spread``, the mean
+        L1 distance of the components as found between two answers: of one set, or of two responses where a response is
+        one answer; ``correlation_common_c``, the mean correlation of two different components of an answer to one
+        question, pooled over questions; NaN where a component does not vary.
 
     Raises:
-        ToybedError: the world is not ToolSearch, the one whose reward vectors are known exactly.
+        ToybedError: the world is not ToolSearch, the one whose reward vectors are known exactly, or the policy has
+            heads.
     """
     env = search_world(env, "best_answers")
     found = outcome_rewards(env.as_found)
     everyone = preferences(env.hops + 1).to(found)
-    right = torch.eye(env.hops + 1).to(found)[-1:]  # preferences that see the last component alone
+    right = torch.eye(env.hops + 1, dtype=found.dtype, device=found.device)[
+        -1:
+    ]  # preferences that see the last component alone
     measures = {}
     for split in ("train", "test"):
-        chance = env.outcomes(table.double(), sample_of(env.prompts(split), PROMPTS))  # [S, M, P, 2^D]
+        chance = env.outcomes(table.double(), sample_of(env.prompts(split), PROMPTS[split]))  # [S, M, P, 2^D]
         for n, value in zip(ANSWERS, expected_best(chance, found, right, ANSWERS), strict=True):
             measures[f"right@{n}_{split}"] = value
         for common in dict.fromkeys((*COMMONS, env.common)):
@@ -64,10 +68,9 @@ def best_answers(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tenso
 
 def search_world(env: TokenEnv, by: str) -> ToolSearch:
     """The world as what it has to be, or an error."""
+    check_no_heads(env, f"the probe {by}")
     if not isinstance(env, ToolSearch):
-        raise ToybedError(
-            f"the probe {by} reads exact reward vectors, and {type(env).__name__} has none; allowed: tool_search"
-        )
+        raise ToybedError(f"the probe {by} reads exact reward vectors, and {env.title} has none; allowed: tool_search")
     return env
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from toybed.agents.heads import check_no_heads
 from toybed.envs.core import TokenEnv, sample_of
 
 PROMPTS = 256  # of each split, a fixed sample
@@ -25,7 +26,11 @@ def first_steps(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor
         For both splits: ``abandoned`` (share of the used first tokens), and for ``abandoned`` and ``kept`` ones the
         mean chance of completion by the policy, ``completion_abandoned``, by its start,
         ``completion_abandoned_start``, and by uniformly random tokens, ``completion_abandoned_random``.
+
+    Raises:
+        ToybedError: the policy has heads: the first token of a mixture tells which of them goes on.
     """
+    check_no_heads(env, "the probe first_steps")
     measures = {}
     for split in ("train", "test"):
         prompts = sample_of(env.prompts(split), PROMPTS)

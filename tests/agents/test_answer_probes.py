@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from toybed.agents.probes import PROBES, get_probe
 from toybed.agents.probes import answer_search as search
 from toybed.agents.probes import best_answers as best
-from toybed.agents.probes import get_probe
 from toybed.envs import make
 from toybed.envs import tool_search_truth as truth
 from toybed.envs.core import ILLEGAL
@@ -238,6 +238,27 @@ def test_the_search_does_not_see_what_components_share():
         seen = get_probe("answer_search")(env, table, table)
         tables = tables or seen
         assert all(torch.equal(seen[name], tables[name]) for name in tables)
+
+
+# -- devices -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("answers", [1, 2])
+def test_a_probe_works_where_its_world_is(probe, answers):
+    """With the default moved to "meta", a tensor made without a word about its device meets the world's and fails."""
+    env = make("tool_search", **SMALL, set_size=answers, device="cpu")
+    table = random_tables(env)
+    here = get_probe(probe)(env, table, table)  # the world makes its questions, on the CPU, when first asked for them
+    with torch.device("meta"):
+        there = get_probe(probe)(env, table, table)
+    assert all(torch.equal(here[name].nan_to_num(), there[name].nan_to_num()) for name in here)
+
+
+def test_truths_are_computed_where_their_world_is():
+    env = make("tool_search", **SMALL, set_size=2, device="cpu")
+    table = random_tables(env)
+    here = truth.best_of_k(env, table, [0.2, 0.3, 0.5], 4)
+    with torch.device("meta"):
+        assert torch.equal(truth.best_of_k(env, table, [0.2, 0.3, 0.5], 4), here)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
