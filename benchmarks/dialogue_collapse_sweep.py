@@ -1,4 +1,4 @@
-"""The sweep of ``dialogue_collapse``: five ways to train a master with its sub-policies, in many conditions."""
+"""The sweep of ``dialogue_collapse``: six ways to train a master with its sub-policies, in many conditions."""
 
 from __future__ import annotations
 
