@@ -27,7 +27,7 @@ ROWS = {
     "joint/alternating": "alternating",
     "maml/main": "MAML",
     "bonus/main": "entropy bonus",
-    "bonus/long": "entropy bonus,\n3 x the updates",
+    "soft/main": "soft actor-critic",
     "visible": "type visible",
 }
 OPTIMUM = "optimum"
