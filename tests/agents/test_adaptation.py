@@ -57,14 +57,15 @@ def test_a_policy_for_each_prompt_is_worth_what_it_is_worth_alone(world):
         torch.testing.assert_close(each.reward[run, prompt], alone, rtol=1e-12, atol=1e-12)
     assert each.reward.shape == (2, prompts)
     if each.options is not None:
-        assert each.options.shape == (2, prompts, 4)
-        torch.testing.assert_close(each.options.sum(-1), torch.ones(2, prompts).double(), rtol=1e-12, atol=0)
+        shares = each.options.sum(-2)  # over phases of the ladder
+        assert shares.shape == (2, prompts, 4)
+        torch.testing.assert_close(shares.sum(-1), torch.ones(2, prompts).double(), rtol=1e-12, atol=0)
         one = replace(world, held_out=0)
         for prompt in range(prompts):
             same = log_probs[:, prompt : prompt + 1].expand(-1, prompts, -1, -1)
-            shares = world.evaluate_each(same).options
+            overall = world.evaluate_each(same).options.sum(-2).mean(1)
             dominant = one.measures(log_probs[:, prompt])["dominant_share"]
-            torch.testing.assert_close(shares.mean(1).amax(-1), dominant, rtol=1e-12, atol=0)
+            torch.testing.assert_close(overall.amax(-1), dominant, rtol=1e-12, atol=0)
 
 
 def test_adaptation_against_a_loop_over_tasks():

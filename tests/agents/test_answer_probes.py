@@ -246,6 +246,8 @@ def test_the_search_does_not_see_what_components_share():
 def test_a_probe_works_where_its_world_is(probe, answers):
     """With the default moved to "meta", a tensor made without a word about its device meets the world's and fails."""
     env = make("tool_search", **SMALL, set_size=answers, device="cpu")
+    if probe == "masters":
+        env = make("mi_dialogue", level="both", turns=4, hold=2, n_types=answers, held_out=1, device="cpu")
     table = random_tables(env)
     here = get_probe(probe)(env, table, table)  # the world makes its questions, on the CPU, when first asked for them
     with torch.device("meta"):
