@@ -42,7 +42,8 @@ class AdaptationMeter:
             most frequent option's share of all choices), ``adapted_dominant_share_argmax_...`` (when they take their
             most probable option everywhere), ``adapted_information_type_...`` (of task and option, nats) and
             ``adapted_information_chance_...``: the same of groups in which each policy was adapted to another task, so
-            what the luck of the few adaptations makes of it; and ``adapted_option_p_w_o``: how often those of prompt p
+            what the luck of the few adaptations makes of it (in a split of fewer than three prompts part of the
+            information itself); and ``adapted_option_p_w_o``: how often those of prompt p
             take option o in situation w.
         """
         task = self._task.expand(len(self._seeds), -1)

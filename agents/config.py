@@ -107,7 +107,7 @@ class Adaptation:
     """How a policy adapts to one task, a prompt: plain gradient descent on its own responses.
 
     Args:
-        objective: of these steps.
+        objective: of these steps: one that neither draws at random nor keeps a state, and needs no critic or reference.
         steps: how many; each samples anew.
         group: responses for a step.
         rate: step size.

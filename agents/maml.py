@@ -119,6 +119,10 @@ class Adapter:
     def __init__(self, env: TokenEnv, policy: Spec, seeds: Sequence[int], tasks: int, config: Adaptation) -> None:
         self.env, self.tasks, self.config = env, tasks, config
         self.objective = catalogue.get(config.objective.name, **config.objective.options)
+        if "generator" in self.objective.needs:  # the steps are taken anew with the outer loss, and have to be the same
+            raise ToybedError(
+                f"{self.objective.name} draws at random; allowed in an adaptation: objectives that do not"
+            )
         each = [seed for seed in seeds for _ in range(tasks)]
         self._shell = make_policy(policy.name, env, each, **policy.options)
         self._reader = Reader(env, self.objective, each, config.tokens)
@@ -210,6 +214,9 @@ class Reader:
     def __init__(self, env: TokenEnv, objective: Objective, seeds: Sequence[int], tokens: str) -> None:
         for name in sorted(objective.needs - GIVEN):
             raise ToybedError(f"{objective.name} needs {name}, which there is not when a policy adapts to a task")
+        for stage in ("controller", "keep_group"):
+            if getattr(objective, stage) is not None:
+                raise ToybedError(f"{objective.name} has the stage {stage}, which meta-learning does not follow")
         if tokens not in ("all", *env.kinds):
             kinds = ", ".join(sorted(set(env.kinds)))
             raise ToybedError(f"Adaptation: tokens is {tokens!r}; allowed in {type(env).__name__}: all, {kinds}")

@@ -19,8 +19,10 @@ Sweep
     bonus on the master's tokens, MAML, first-order MAML (one inner step on 20 episodes a type, of the master; the outer
     loss is of all tokens), Reptile (two inner steps, of all tokens), and discrete soft actor-critic, which the source
     uses (rates .001 and .003, the master's critics from option to option). All have 120 episodes an update, inner ones
-    included. Every one then adapts to every type in the same way, two steps on 20 episodes each; joint training with
-    that is the fine-tuned joint policy. Learning rate, inner rate and coefficient are each method's own, chosen by the
+    included. Every one then adapts to every type, its master alone (Reptile's with all tokens), by two steps of GRPO on
+    20 episodes each; joint training with that is the fine-tuned joint policy (fine-tuning of all tokens was not tried).
+    Soft actor-critic holds the entropy at .2 of its largest by a learned temperature, and takes 8 steps of 256 old
+    tokens in an update. Learning rate, inner rate and coefficient are each method's own, chosen by the
     adapted return on train types on other seeds.
     Conditions: sub-policies fixed (rates chosen there), or, with the rates of the main one, pre-trained; three times
     the updates at a third of the rate; a third of the rate for the master alone; master and sub-policies trained
@@ -30,9 +32,10 @@ Sweep
 Measure
     Exact, by dynamic programming. Dominant share: of all options chosen with train types, the most frequent one's,
     sampled and by argmax. Information of type and option, nats; of adapted policies less what the luck of the few
-    adaptations makes of it (the same in groups in which each policy was adapted to another type). Return of adapted
-    policies, each with its own type. Headroom: the most that a master who knows the type could earn with the learned
-    sub-policies (an upper bound) less what is earned.
+    adaptations makes of it (the same in groups in which each policy was adapted to another type); what counters give
+    away of the type is in it, so that a master who varies and never adapts has some (0.04 in a good one). Return of
+    adapted policies, each with its own type. Headroom: the most that a master who knows the type could earn with the
+    learned sub-policies (an upper bound) less what is earned.
 Rule of judgement
     Written before the first run of this file. Known then: the prototype's numbers (shares .73 to 1 without MAML, .37 to
     1 with it, .38 to .43 with a bonus), and runs by hand, of some of these methods at several rates on one to three
@@ -55,12 +58,16 @@ What a student should see
     differ from the start joint training does not collapse (.56 fixed, .67 pre-trained). In no condition is it certain
     that MAML keeps the master more variable (.75, .63 and 1.00 in these, once adapted) or tells types better apart. Its
     cheapest rival is not worse: an entropy bonus of .003 ends at .76 and 5.19, not for certain more than joint
-    training; after three times the updates it earns 0.7 more than MAML. What knowing the type is worth, policies of
-    their own show: 1.1 more than adapted MAML, for all the episodes. All are far from what one policy for all types
-    could earn (11.5): training is short.
-    Soft actor-critic, which the source uses, is another matter: with critics the master of the same hierarchy does not
-    surely collapse (.44 to .80), and earns 1.2 more than joint training by policy gradient (6.2), and 1.3 more than
-    MAML. It tells types apart no better (0.007 nats), and does not gain by adapting.
+    training; after three times the updates it earns 0.7 more than MAML. Policies of their own, each with three times
+    as many episodes of its type and sub-policies of its own, earn 1.1 more than adapted MAML.
+    Soft actor-critic, which the source uses, is another matter: the master of the same hierarchy does not surely
+    collapse (.44 to .80), and earns 1.2 more than joint training by policy gradient (6.2), and 1.3 more than MAML. It
+    tells types apart no better (0.007 nats), and does not gain by adapting. Its critics, its target of entropy and its
+    use of old episodes are not told apart here.
+    What this does not say: MAML was tried with policy gradient only, and its second derivative by ProMP's surrogate;
+    MAML over soft actor-critic, or alternating, as in the source, was not. All are far from the best: exact ascent
+    through the same hierarchy, by hand, found 9.4 with held-out types without one option for all (share .36), so that
+    the collapse comes with noise and credit, not with the hierarchy.
 """
 
 from __future__ import annotations
@@ -117,6 +124,9 @@ AMENDMENTS = (
     "collapsed by hand, became one more condition.",
     "Soft actor-critic came as a sixth method after the first answer, when there was such a learner, with rates of its "
     "own that had been looked for on other seeds (quick: without it).",
+    "A review after the answer: headroom, an upper bound, had been asked for support that it cannot give; it is asked "
+    "the other way round now. Soft actor-critic's part no longer credits its critics alone, and what was not tried is "
+    "said. No part that decides was touched.",
     "The quick size, too slow at first, lost arms and the choice of rates after its first runs. The picture ranks "
     "options by their use in each run: their mean over seeds that had collapsed onto different ones looked like a "
     "mixture.",
@@ -169,8 +179,9 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         parts=deciding,
         shown=deciding[0],
         rule=RULE,
-        sentence=f"Dominant share and return with held-out types after {BUDGET} episodes: {told}. The optimum, which "
-        f"knows the type and sees all, is {limits()[0]:.1f}, the best policy for all types {limits()[1]:.1f}.",
+        sentence=f"Dominant share and return with held-out types after {BUDGET} episodes: {told}. MAML was tried "
+        "with policy gradient only. A therapist who picks every act from counters and turn has "
+        f"{limits()[1]:.1f}, and {limits()[0]:.1f} if it knows the type.",
         records=records,
     )
     beside = [_bonus_helps(records, "main")]
@@ -323,15 +334,13 @@ def _headroom(records: Mapping[str, Records], method: str) -> Verdict:
     name = arm(method)
     room = mean_interval(at(records, name, "best_master_test") - at(records, name, "adapted@0_test"))
     part = mean_of_found(at(records, name, "best_master_test"))
-    optimum, for_all = limits()
     return Verdict(
-        f"{_title(method)}: a better master could earn a tenth more with the learned sub-policies.",
-        above(mean_interval(room_of(records, name)), 0.0),
+        f"{_title(method)}: no master could earn a tenth more with the learned sub-policies.",
+        "supported" if below(mean_interval(room_of(records, name)), 0.0) == "supported" else "undecided",
         *room,
-        rule="the most a master that knows the type can earn (an upper bound) less the return with held-out types; "
-        "supported where that less a tenth of the return is above 0, refuted below.",
-        sentence=f"At most {number(part)} where {_mean(records, name, 'adapted@0_test')} is earned; other sub-policies "
-        f"could have up to {optimum:.1f} and, without telling types apart, {for_all:.1f}.",
+        rule="an upper bound on what a master can earn that knows the type less the return with held-out types: "
+        "supported where that less a tenth of the return is below 0, else undecided, as a bound proves no more.",
+        sentence=f"At most {number(part)} where {_mean(records, name, 'adapted@0_test')} is earned.",
     )
 
 
@@ -429,14 +438,15 @@ def _bonus_helps(records: Mapping[str, Records], condition: str) -> Verdict:
 def _critic_earns(records: Mapping[str, Records]) -> Verdict:
     more = gain(records, arm("soft"), arm("joint"))
     return Verdict(
-        "With critics joint training earns more: soft actor-critic against policy gradient.",
+        "Soft actor-critic earns more than policy gradient.",
         above(more, 0.0),
         *more,
         rule="adapted return with held-out types, soft actor-critic's less joint training's, paired: supported above "
         "0, refuted below.",
         sentence=f"Return {_mean(records, arm('soft'), TEST)} and {_mean(records, arm('joint'), TEST)}; before "
         f"adaptation {_mean(records, arm('soft'), 'adapted@0_test')} and "
-        f"{_mean(records, arm('joint'), 'adapted@0_test')}. Rates {_rates(records[arm('soft')])}.",
+        f"{_mean(records, arm('joint'), 'adapted@0_test')}. Rates {_rates(records[arm('soft')])}. Critics, target of "
+        "entropy and old episodes are not told apart.",
     )
 
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from toybed.agents.config import SAMPLING, Adaptation, Learning, Meta, Spec
-from toybed.agents.maml import Adapter, MetaGradient, TaskStreams
+from toybed.agents.maml import GIVEN, Adapter, MetaGradient, TaskStreams
 from toybed.agents.policies import flat_parameters, make_policy
 from toybed.agents.rollout import Rollout
 from toybed.envs import make
 from toybed.errors import ToybedError
-from toybed.objectives import get
+from toybed.objectives import get, names
 from toybed.objectives.batch import Batch
 from toybed.streams import Streams
 
@@ -27,6 +27,14 @@ assert _spec is not None and _spec.loader is not None
 hidden_bandit = importlib.util.module_from_spec(_spec)
 sys.modules["hidden_bandit"] = hidden_bandit
 _spec.loader.exec_module(hidden_bandit)
+
+
+def steps_in(name):
+    """Whether an adaptation takes this objective: it draws nothing, keeps no state and needs what there is."""
+    objective = get(name)
+    stateful = objective.controller is not None or objective.keep_group is not None
+    return not stateful and not objective.needs - (GIVEN - {"generator"}) and not objective.takes_vectors
+
 
 # Two tokens of two words: four responses, paid otherwise in each of three tasks.
 PAIRS = hidden_bandit.HiddenBandit(
@@ -218,6 +226,19 @@ def test_the_ways_to_treat_the_sampling_take_the_same_step():
         torch.testing.assert_close(end, ends[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("objective", [name for name in names() if steps_in(name)])
+def test_any_objective_of_the_catalogue_that_can_be_stepped_again_is_an_inner_one(objective):
+    """At the first outer step theta_k is where the outer responses were sampled: the same step, bit for bit."""
+    trained = learner(adaptation=replace(ADAPTATION, objective=Spec(objective), rate=0.1))
+    inner, outer = samples(trained, 1)
+    adapted = trained._adapter.step(
+        trained._adapter.spread(trained.policy), inner[0], sampling="surrogate", draws=trained._drawing
+    )
+    again = adapted.log_probs(outer.observation).gather(-1, outer.token[..., None]).squeeze(-1)
+    assert torch.equal(again.detach(), outer.log_prob)
+    assert torch.isfinite(gradient(trained, inner, outer)).all()
+
+
 def test_reptile_moves_towards_where_the_steps_led():
     trained = learner(method="reptile", adaptation=replace(ADAPTATION, steps=3))
     inner, outer = samples(trained, 3)
@@ -333,6 +354,10 @@ def test_it_adapts_in_a_world_with_illegal_tokens_and_an_entropy_bonus():
     [
         ({"adaptation": replace(ADAPTATION, objective=Spec("ppo_gae"))}, "ppo_gae needs value, which there is not"),
         ({"objective": "reinforce_pp_kl"}, "reinforce_pp_kl needs log_prob_ref, which there is not"),
+        ({"objective": "dapo"}, "dapo has the stage keep_group, which meta-learning does not follow"),
+        ({"objective": "adapo"}, "adapo has the stage controller, which meta-learning does not follow"),
+        ({"adaptation": replace(ADAPTATION, objective=Spec("dapo"))}, "dapo has the stage keep_group"),
+        ({"adaptation": replace(ADAPTATION, objective=Spec("clip_cov"))}, "clip_cov draws at random; allowed in an"),
         (
             {"adaptation": replace(ADAPTATION, tokens="plan")},
             "tokens is 'plan'; allowed in HiddenBandit: all, execution",
