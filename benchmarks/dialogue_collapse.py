@@ -73,13 +73,23 @@ What a student should see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from toybed.benchmarks.dialogue_collapse_figure import figure
+from toybed.benchmarks.dialogue_collapse_measures import (
+    ARGMAX,
+    BUDGET,
+    SHARE,
+    TEST,
+    TRAIN,
+    at,
+    gain,
+    information,
+    limits,
+    mean_at,
+    room_of,
+)
 from toybed.benchmarks.dialogue_collapse_sweep import (
     CONDITIONS,
     EPISODES,
@@ -91,17 +101,12 @@ from toybed.benchmarks.dialogue_collapse_sweep import (
     candidates,
     final,
 )
-from toybed.stats import Interval, mean_interval, mean_of_found
+from toybed.stats import mean_interval, mean_of_found
 from toybed.study import Outcome, Records, Study, Tuning, Verdict, above, all_of, below, headline, number, register
-
-Array = NDArray[np.float64]
 
 DOMINANT = 0.8  # share of one option
 TELLS_TYPES = 0.05  # nats, of at most log 3 = 1.10
 LESS = 0.2  # of the dominant share
-BUDGET = STEPS * EPISODES
-SHARE, ARGMAX = "dominant_share", "dominant_share_argmax"
-TEST, TRAIN = f"adapted@{BUDGET}_test", f"adapted@{BUDGET}_train"
 
 CLAIM = (
     "Without meta-learning the master takes one dominant option whatever the user's type; with MAML the adapted master "
@@ -133,45 +138,12 @@ AMENDMENTS = (
 )
 
 
-# -- what is measured -------------------------------------------------------------------------------------------------
-def at(records: Mapping[str, Records], name: str, measure: str) -> Array:
-    """A measure of each run of an arm, ``[n]``; NaN for one that diverged."""
-    found = records[name]
-    return np.where(found.sound, found[measure][:, -1], np.nan)
-
-
-def information(records: Mapping[str, Records], name: str) -> Array:
-    """Of type and option in adapted policies, less what luck makes of it, nats, ``[n]``."""
-    found, luck = (at(records, name, f"adapted_information_{what}_train") for what in ("type", "chance"))
-    return found - luck
-
-
-def gain(records: Mapping[str, Records], name: str, other: str, measure: str = TEST) -> Interval:
-    """What an arm has of a measure above another, paired."""
-    return mean_interval(at(records, name, measure) - at(records, other, measure))
-
-
-def _mean(records: Mapping[str, Records], name: str, measure: str, form: str = ".2f") -> str:
-    return number(mean_of_found(at(records, name, measure)), form)
-
-
-@cache
-def limits() -> tuple[float, float]:
-    """The optimum on held-out types, and what the best policy that ascent finds for all types at once has there."""
-    from toybed.benchmarks.dialogue_collapse_sweep import WORLD
-    from toybed.envs import make
-
-    world: Any = make("mi_dialogue", **WORLD)
-    held_out = world.prompts("test")
-    return float(world.optima("act")[held_out].mean()), float(world.best_for_all("train").worth[held_out].mean())
-
-
 # -- the claim --------------------------------------------------------------------------------------------------------
 def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     """The whole answer and its parts."""
     deciding = [*_collapses(records, "main"), *_prevents(records, "main")]
     told = "; ".join(
-        f"{METHODS[m]} {_mean(records, arm(m), f'adapted_{SHARE}_train')}, {_mean(records, arm(m), TEST)}"
+        f"{METHODS[m]} {mean_at(records, arm(m), f'adapted_{SHARE}_train')}, {mean_at(records, arm(m), TEST)}"
         for m in _present(records)
     )
     verdict = headline(
@@ -216,7 +188,7 @@ def _collapses(records: Mapping[str, Records], condition: str, method: str = "jo
             rule=f"dominant share before adaptation, sampled and by argmax: supported if both are above {DOMINANT:g}, "
             "refuted if one is below; shown is the smaller.",
             sentence=f"Sampled {number(sampled.estimate)}, argmax {number(sure.estimate)}; runs: "
-            f"{_runs(records, name)}; return {_mean(records, name, 'reward_train')} on train types.",
+            f"{_runs(records, name)}; return {mean_at(records, name, 'reward_train')} on train types.",
         ),
         Verdict(
             f"{where}{_title(method)}: it does so whatever the user's type.",
@@ -225,7 +197,7 @@ def _collapses(records: Mapping[str, Records], condition: str, method: str = "jo
             rule=f"information of type and option before adaptation, nats: supported below {TELLS_TYPES:g}, refuted "
             "above.",
             sentence=f"{number(tells.estimate, '.3f')} nats; of what the master sees and its option "
-            f"{_mean(records, name, 'information_state')}.",
+            f"{mean_at(records, name, 'information_state')}.",
         ),
     ]
 
@@ -258,9 +230,9 @@ def _prevents(records: Mapping[str, Records], condition: str, other: str = "join
             *less,
             rule="adapted dominant share of joint training less MAML's, train types, paired: supported above "
             f"{LESS:g}, refuted below.",
-            sentence=f"MAML {_mean(records, mine, share)}, joint training {_mean(records, theirs, share)} (argmax "
-            f"{_mean(records, mine, f'adapted_{ARGMAX}_train')} and "
-            f"{_mean(records, theirs, f'adapted_{ARGMAX}_train')}); MAML before adaptation: {_runs(records, mine)}.",
+            sentence=f"MAML {mean_at(records, mine, share)}, joint training {mean_at(records, theirs, share)} (argmax "
+            f"{mean_at(records, mine, f'adapted_{ARGMAX}_train')} and "
+            f"{mean_at(records, theirs, f'adapted_{ARGMAX}_train')}); MAML before adaptation: {_runs(records, mine)}.",
         ),
         Verdict(
             f"{where}With MAML the adapted master differs more between types.",
@@ -277,8 +249,8 @@ def _prevents(records: Mapping[str, Records], condition: str, other: str = "join
             *earned,
             rule="adapted return with held-out types, MAML's less joint training's, paired: supported above 0, refuted "
             "below.",
-            sentence=f"MAML {_mean(records, mine, TEST)}, joint training {_mean(records, theirs, TEST)}; with train "
-            f"types {_mean(records, mine, TRAIN)} and {_mean(records, theirs, TRAIN)}.",
+            sentence=f"MAML {mean_at(records, mine, TEST)}, joint training {mean_at(records, theirs, TEST)}; with "
+            f"train types {mean_at(records, mine, TRAIN)} and {mean_at(records, theirs, TRAIN)}.",
         ),
     ]
 
@@ -293,8 +265,8 @@ def _rival(records: Mapping[str, Records], method: str, condition: str = "main")
         above(more, 0.0),
         *more,
         rule="adapted return with held-out types, MAML's less the rival's, paired: supported above 0, refuted below.",
-        sentence=f"Return {_mean(records, mine, TEST)} and {_mean(records, rival, TEST)}, dominant share "
-        f"{_mean(records, mine, share)} and {_mean(records, rival, share)}, information "
+        sentence=f"Return {mean_at(records, mine, TEST)} and {mean_at(records, rival, TEST)}, dominant share "
+        f"{mean_at(records, mine, share)} and {mean_at(records, rival, share)}, information "
         f"{number(mean_of_found(information(records, mine)), '.3f')} and "
         f"{number(mean_of_found(information(records, rival)), '.3f')}; the rival's rates: {_rates(records[rival])}.",
     )
@@ -327,7 +299,7 @@ def _adapts(records: Mapping[str, Records], method: str) -> Verdict:
 
 
 def _curve(records: Mapping[str, Records], name: str, group: int, steps: int) -> str:
-    return ", ".join(f"{n} {_mean(records, name, f'adapted@{n}_test')}" for n in range(0, group * steps + 1, group))
+    return ", ".join(f"{n} {mean_at(records, name, f'adapted@{n}_test')}" for n in range(0, group * steps + 1, group))
 
 
 def _headroom(records: Mapping[str, Records], method: str) -> Verdict:
@@ -340,13 +312,8 @@ def _headroom(records: Mapping[str, Records], method: str) -> Verdict:
         *room,
         rule="an upper bound on what a master can earn that knows the type less the return with held-out types: "
         "supported where that less a tenth of the return is below 0, else undecided, as a bound proves no more.",
-        sentence=f"At most {number(part)} where {_mean(records, name, 'adapted@0_test')} is earned.",
+        sentence=f"At most {number(part)} where {mean_at(records, name, 'adapted@0_test')} is earned.",
     )
-
-
-def room_of(records: Mapping[str, Records], name: str) -> Array:
-    """Headroom less a tenth of the return, ``[n]``."""
-    return at(records, name, "best_master_test") - 1.1 * at(records, name, "adapted@0_test")
 
 
 def _visible(records: Mapping[str, Records]) -> Verdict:
@@ -357,9 +324,9 @@ def _visible(records: Mapping[str, Records]) -> Verdict:
         *more,
         rule="return of joint training with the type visible to the master less without, paired: supported above 0, "
         "refuted below.",
-        sentence=f"{_mean(records, 'visible', 'reward_train')} and {_mean(records, arm('joint'), 'reward_train')}; "
-        f"dominant share {_mean(records, 'visible', SHARE)}, information of type and option "
-        f"{_mean(records, 'visible', 'information_type', '.3f')}.",
+        sentence=f"{mean_at(records, 'visible', 'reward_train')} and {mean_at(records, arm('joint'), 'reward_train')}; "
+        f"dominant share {mean_at(records, 'visible', SHARE)}, information of type and option "
+        f"{mean_at(records, 'visible', 'information_type', '.3f')}.",
     )
 
 
@@ -368,7 +335,7 @@ def _own_policies(records: Mapping[str, Records]) -> Verdict:
     more = mean_interval(own - at(records, arm("maml"), TRAIN))
     meta = arm("maml")
     each = ", ".join(
-        f"{name} {_mean(records, f'only_{name}', 'reward_train')} ({_mean(records, meta, f'adapted_prompt_{k}')})"
+        f"{name} {mean_at(records, f'only_{name}', 'reward_train')} ({mean_at(records, meta, f'adapted_prompt_{k}')})"
         for k, name in enumerate(NAMED)
     )
     return Verdict(
@@ -430,8 +397,8 @@ def _bonus_helps(records: Mapping[str, Records], condition: str) -> Verdict:
         *more,
         rule="adapted return with held-out types, with the bonus less without, paired: supported above 0, refuted "
         "below.",
-        sentence=f"Return {_mean(records, mine, TEST)} and {_mean(records, plain, TEST)}, dominant share "
-        f"{_mean(records, mine, share)} and {_mean(records, plain, share)}.",
+        sentence=f"Return {mean_at(records, mine, TEST)} and {mean_at(records, plain, TEST)}, dominant share "
+        f"{mean_at(records, mine, share)} and {mean_at(records, plain, share)}.",
     )
 
 
@@ -443,9 +410,9 @@ def _critic_earns(records: Mapping[str, Records]) -> Verdict:
         *more,
         rule="adapted return with held-out types, soft actor-critic's less joint training's, paired: supported above "
         "0, refuted below.",
-        sentence=f"Return {_mean(records, arm('soft'), TEST)} and {_mean(records, arm('joint'), TEST)}; before "
-        f"adaptation {_mean(records, arm('soft'), 'adapted@0_test')} and "
-        f"{_mean(records, arm('joint'), 'adapted@0_test')}. Rates {_rates(records[arm('soft')])}. Critics, target of "
+        sentence=f"Return {mean_at(records, arm('soft'), TEST)} and {mean_at(records, arm('joint'), TEST)}; before "
+        f"adaptation {mean_at(records, arm('soft'), 'adapted@0_test')} and "
+        f"{mean_at(records, arm('joint'), 'adapted@0_test')}. Rates {_rates(records[arm('soft')])}. Critics, target of "
         "entropy and old episodes are not told apart.",
     )
 

@@ -14,7 +14,7 @@ from toybed.agents.training import train_bases, train_runs
 from toybed.benchmarks import dialogue_collapse as question
 from toybed.benchmarks import dialogue_collapse_figure as picture
 from toybed.benchmarks import dialogue_collapse_sweep as sweep
-from toybed.benchmarks.dialogue_collapse import ARGMAX, BUDGET, SHARE, TEST, TRAIN
+from toybed.benchmarks.dialogue_collapse_measures import ARGMAX, BUDGET, SHARE, TEST, TRAIN
 from toybed.plotting import svg
 from toybed.study import Records, Verdict, all_of
 
