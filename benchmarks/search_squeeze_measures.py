@@ -16,7 +16,6 @@ Array = NDArray[np.float64]
 ONE, MANY = "reward", "pass@64"
 RIGHT, WRONG = "distinct_right@256", "distinct_wrong@256"
 PLANS = "plan_entropy"
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7)  # of responses that the base gives, as the probe ``start_mixtures`` has them
 WEIGHTS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)  # of pass@1 against pass@64
 
 
@@ -42,6 +41,8 @@ def beyond_base(grpo: Records, own: Records) -> Array:
 
     Exact at six shares and at both ends; in between by chords, which are a little below.
     """
+    from toybed.agents.probes.start_mixtures import SHARES  # with torch, which listing the questions does without
+
     points = [[grpo.at(f"{m}_train", place) for m in (ONE, MANY)] for place in (0, -1)]
     points += [[grpo.at(f"{m}_start_{share:g}_train", -1) for m in (ONE, MANY)] for share in SHARES]
     return own.at(f"{MANY}_train", -1) - mixtures.frontier(np.array(points), own.at(f"{ONE}_train", -1))

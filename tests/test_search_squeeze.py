@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from toybed.agents.config import Spec
+from toybed.agents.probes.start_mixtures import SHARES
 from toybed.agents.training import train_bases, train_runs
 from toybed.benchmarks import search_squeeze, search_squeeze_figure
-from toybed.benchmarks.search_squeeze_measures import SHARES, WEIGHTS, at_equal_reward, beyond_base, front, optimum
+from toybed.benchmarks.search_squeeze_measures import WEIGHTS, at_equal_reward, beyond_base, front, optimum
 from toybed.benchmarks.search_squeeze_sweep import FINE_TUNED, INTERVENTIONS, NARROW, QUICK, VARIED
 from toybed.plotting import svg
 from toybed.study import Records, Verdict
