@@ -13,10 +13,11 @@ from torch import Tensor
 from toybed.agents.adaptation import AdaptationMeter
 from toybed.agents.optimization import CAUSES
 from toybed.agents.policies import Policy
-from toybed.agents.probes import get_probe
+from toybed.agents.probes import POLICY_PROBES, get_policy_probe, get_probe
 from toybed.agents.results import Curve, RunResult
 from toybed.agents.sampled_worth import sampled_worth
 from toybed.envs.core import MAX_ENUMERATED, Evaluation, TokenEnv, sample_of
+from toybed.errors import ToybedError
 from toybed.measures.diversity import coverage, pass_at_k_exact
 
 PASS_AT = (4, 16, 64, 256)
@@ -35,12 +36,14 @@ class Meter:
     Args:
         env: the world.
         policy: the S policies, as they start.
-        probes: names of :data:`~toybed.agents.probes.PROBES` to take at the start and at the end.
+        probes: names of :data:`~toybed.agents.probes.PROBES` and of :data:`~toybed.agents.probes.POLICY_PROBES` to
+            take at the start and at the end.
         adaptation: adapts the policies to every task, at the start and at the end; or None.
+        start: the policies as they start, in a copy that is not trained: what probes of policies compare with.
         seeds: the runs' root seeds: in a world that is not tabulated what is measured is sampled.
 
     Raises:
-        ToybedError: a probe is unknown.
+        ToybedError: a probe is unknown, or one of policies has no start to compare with.
     """
 
     def __init__(
@@ -49,11 +52,15 @@ class Meter:
         policy: Policy,
         probes: Sequence[str] = (),
         adaptation: AdaptationMeter | None = None,
+        start: Policy | None = None,
         seeds: Sequence[int] = (),
     ) -> None:
-        self._env, self._policy, self._adaptation = env, policy, adaptation
-        self._probes = [get_probe(name) for name in probes]
-        self._start = policy.table(env) if probes else None
+        self._env, self._policy, self._adaptation, self._start_policy = env, policy, adaptation, start
+        self._policy_probes = [get_policy_probe(name) for name in probes if name in POLICY_PROBES]
+        self._probes = [get_probe(name) for name in probes if name not in POLICY_PROBES]
+        if self._policy_probes and start is None:
+            raise ToybedError("Meter: probes of policies compare with the start: pass start=..., a copy of the policy")
+        self._start = policy.table(env) if self._probes else None
         self._seeds = seeds
         self._points: dict[str, list[tuple[int, NDArray[np.float64]]]] = {}
 
@@ -112,6 +119,10 @@ class Meter:
         for probe in self._probes:
             assert self._start is not None
             for name, value in probe(env, self._policy.table(env), self._start).items():
+                self._add(name, update, value.double())
+        for probe_policy in self._policy_probes:
+            assert self._start_policy is not None
+            for name, value in probe_policy(env, self._policy, self._start_policy).items():
                 self._add(name, update, value.double())
         if self._adaptation is not None:
             for name, value in self._adaptation.measure(self._policy).items():
