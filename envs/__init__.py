@@ -51,6 +51,12 @@ WORLDS = {
             "reasoning: a chain of operations takes a start to a goal, with many right chains, all counted",
         ),
         World(
+            "plan_exec",
+            "toybed.envs.plan_exec:PlanExec",
+            "toybed/PlanExec-v0",
+            "choosing a skill and carrying it out are different tokens; hard problems need one that is hardly ever chosen",
+        ),
+        World(
             "tool_search",
             "toybed.envs.tool_search:ToolSearch",
             "toybed/ToolSearch-v0",
