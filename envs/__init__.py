@@ -54,7 +54,7 @@ WORLDS = {
             "plan_exec",
             "toybed.envs.plan_exec:PlanExec",
             "toybed/PlanExec-v0",
-            "choosing a skill and carrying it out are different tokens; hard problems need one that is hardly ever chosen",
+            "which skill to use and carrying it out are different tokens; hard problems need a rarely used skill",
         ),
         World(
             "tool_search",

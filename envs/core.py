@@ -213,12 +213,12 @@ class TokenEnv(ABC):
         """Log-probabilities ``[C, V]`` over :meth:`contexts` of a policy whose responses serve as demonstrations."""
         raise ToybedError(f"{self.title} has no demonstrator that is a table")
 
-    def demonstrate(self, **style: Any) -> Callable[[Tensor], Tensor]:
+    def demonstrate(self, *args: Any, **style: Any) -> Callable[[Tensor], Tensor]:
         """The demonstrator as a function from observations ``[..., F]`` to log-probabilities ``[..., V]``.
 
         A world that is not tabulated has this one only, and names its options here.
         """
-        table = self.demonstrator(**style)
+        table = self.demonstrator(*args, **style)
         return lambda observation: table[self.context_index(observation)]
 
     def score(self, reward: Tensor) -> Tensor:

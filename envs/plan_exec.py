@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from toybed.envs import plan_exec_samples as samples
+from toybed.envs import plan_exec_tokens as tokens
 from toybed.envs import plan_exec_truth as truth
 from toybed.envs.core import Evaluation, Reading, TokenEnv, check_split
 from toybed.errors import ToybedError
@@ -19,9 +19,9 @@ from toybed.errors import ToybedError
 class PlanState(NamedTuple):
     """A response on its way, each part ``[...]`` int64 but the last.
 
-    ``kind`` (the problem's type), ``time`` (tokens so far), ``plan`` (the skill that is to be carried out, from 1 on; 0:
-    one is to be chosen), ``value``, ``valid`` and ``right`` (valid plans and right executions so far), and ``spoiled``:
-    an illegal token was used, bool.
+    ``kind`` (the problem's type), ``time`` (tokens so far), ``plan`` (the skill to be carried out, from 1 on; 0: one is
+    to be chosen), ``value``, ``valid`` and ``right`` (valid plans and right executions so far), and ``spoiled``: an
+    illegal token was used, bool.
     """
 
     kind: Tensor
@@ -62,15 +62,15 @@ class PlanExec(TokenEnv):
     """Choose the right skill for each stage of a problem, and carry it out.
 
     Description:
-        A problem has one of Z types z, which is visible, and a value x below M. It has D stages, and each is two tokens:
-        a plan p, one of K skills, then its execution e, the value that the skill makes of x. The skills are bijections
+        A problem has one of Z types z, which is visible, and a value x below M. It has D stages of two tokens each: a
+        plan p, one of K skills, then its execution e, the value that the skill makes of x. The skills are bijections
         ``f_p``. An execution is right if ``e = f_p(x)``; what was written becomes the next x, right or not. A plan is
-        valid if p is one of the skills ``Valid[z, d]`` of its type and stage. Skill 0 is the default: it is valid at
+        valid if it is one of the skills ``Valid[z, d]`` of its type and stage. Skill 0 is the default: it is valid at
         ``default_valid`` of the type-stages of ordinary types, which have ``nvalid`` valid skills each, never the last.
         The last skill, K - 1, is the rare one: it alone is valid at every stage of hard types, which are ``hard_frac``
-        of all, and nowhere else. So what is learned about plans on other types says nothing of hard ones. A prompt is a
-        type and a start value, ``z M + x``. Of the start values ``train_share`` are those of the train split: both
-        splits have all types, and a start value is in one of them.
+        of all, and it is valid nowhere else: no ordinary type rewards it. A prompt is a type and a start value,
+        ``z M + x``. Of the start values ``train_share`` are those of the train split: both splits have all types, and
+        a start value is in one of them.
     Action space:
         ``Discrete(K + M)``: tokens 0 to K - 1 are plans, K + e writes the value e. Plans and executions alternate; all
         else is illegal and spoils the response: no reward. Plans are of kind "planning", the others "execution".
@@ -87,16 +87,17 @@ class PlanExec(TokenEnv):
     Termination:
         After ``2 D`` tokens, always.
     Knobs:
-        ``types`` Z, ``stages`` D (more: errors compound), ``skills`` K, ``values`` M, ``nvalid``, ``default_valid``,
-        ``hard_frac``, ``train_share``, ``table_seed``, and ``view``: "state" or "tokens", what the policy sees;
-        nothing else depends on it. How well the base executes, what it likes to plan, how rarely it thinks of the last
-        skill and which skills it lacks altogether are no knobs of the world: they are the demonstrator's options.
+        ``types`` Z, ``stages`` D (with more, errors compound), ``skills`` K, ``values`` M, ``nvalid`` (to K - 2),
+        ``default_valid``, ``hard_frac``, ``train_share``, ``table_seed``, and ``view``: "state" or "tokens", what the
+        policy sees; nothing else depends on it. How well the base executes, what it likes to plan, how rarely it thinks
+        of the last skill and which skills it lacks altogether is no matter of the world: these are options of the
+        demonstrator, so that all such bases meet the same problems.
     Optimum and random baseline:
         1, since every prompt has ``prod_d |Valid[z, d]|`` solutions; and ``M^-D`` times the mean over types of
         ``prod_d |Valid[z, d]| / K``, 1.3e-5 by default. A policy that executes with a chance q, whatever the value,
         succeeds with ``q^D prod_d pi(Valid | z, d)``; one that never plans the rare skill has at most the plateau,
-        one less the share of hard types. Plans of one policy carried out by another are worth about
-        ``(q / q')^D`` of its success, with the executions' chances q and q' of the two.
+        one less the share of hard types. Where the plans of one policy, which executes with q, are carried out by
+        another, which does with q', success is ``(q' / q)^D`` times that of the first.
     What it stands for in LLM training:
         Reasoning in which choosing a strategy and carrying it out are different tokens. Does RL teach new skills, or
         when to use those that the base has; what do critiques say that an outcome does not; and whose entropy falls
@@ -333,22 +334,8 @@ class PlanExec(TokenEnv):
         self, execution: float = 0.75, default: float = 0.75, rare: float = 0.004, missing: int = 0
     ) -> Callable[[Tensor], Tensor]:
         table, states = self.demonstrator(execution, default, rare, missing), self.as_states
-        return lambda observation: table[states.context_index(self.condensed(observation))]
-
-    def condensed(self, observation: Tensor) -> Tensor:
-        """What the state view would show: of ``observation [..., F]`` in this view to ``[..., 4]``."""
-        if self.tabulated:
-            return observation
-        time = self.position(observation)
-        # Entry 1 is the start value, entry t + 1 the token before token t.
-        last = observation.gather(-1, (time + 1)[..., None]).squeeze(-1)
-        choosing = time % 2 == 0
-        before = observation.gather(-1, time.clamp(min=1)[..., None]).squeeze(-1)
-        # An execution's value was written by the token before its plan; before the first plan it is the start.
-        value = torch.where(time == 1, before, before - self.skills).clamp(0, self.values - 1)
-        plan = (last + 1).clamp(max=self.skills)
-        seen = [observation[..., 0] * choosing, time // 2 * choosing, plan * ~choosing, value * ~choosing]
-        return torch.stack(seen, -1)
+        seen = (lambda observation: observation) if self.tabulated else partial(tokens.condensed, self)
+        return lambda observation: table[states.context_index(seen(observation))]
 
     def evaluate(self, log_probs: Tensor) -> Evaluation:
         """Exact reward and sequence entropy on all prompts, backwards over stages and values."""
@@ -359,5 +346,5 @@ class PlanExec(TokenEnv):
         return truth.measures(self, log_probs)
 
     def measure_answers(self, prompt: Tensor, state: PlanHistory, answer: Tensor) -> dict[str, Tensor]:
-        """Of the same those that samples can tell in the tokens view; see :func:`plan_exec_samples.measures`."""
-        return samples.measures(self, prompt, state, answer)
+        """Of the same those that samples can tell in the tokens view; see :func:`plan_exec_tokens.measures`."""
+        return tokens.measures(self, state, answer)

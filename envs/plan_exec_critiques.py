@@ -1,7 +1,7 @@
 """Critiques of responses in PlanExec: exact by construction, and made worse by degrees and by noise.
 
-A critique is data beside the response. The world never shows it: a learner that wants it has to ask for it, and a policy
-that is measured cannot.
+A critique is data beside the response. The world never shows it: a learner that wants one has to ask for it, and a
+policy that is measured cannot.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from toybed.errors import ToybedError, unknown
 
@@ -58,7 +59,7 @@ def judged(env: PlanExec, prompt: Tensor, tokens: Tensor) -> Judged:
     """Judge responses ``tokens [..., T]`` to ``prompt [...]``: each token after what was written before it."""
     state, choices = env.reset(prompt), []
     vocabulary = torch.arange(env.vocabulary, device=tokens.device)
-    valid = torch.nn.functional.pad(env.tables.valid, (0, env.values))  # [Z, D, V]
+    valid = pad(env.tables.valid, (0, env.values))  # [Z, D, V]
     for time, token in enumerate(tokens.unbind(-1)):
         if time % 2 == 0:
             choices.append(valid[state.kind, time // 2])

@@ -162,7 +162,7 @@ def test_an_objective_that_reads_sets_alone_is_told_which_reader_takes_every_sha
     assert "it raises" in str(told) and "answer_sets reads every shape" in str(told)
 
 
-@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach", "tool_search", "mi_dialogue"])
+@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach", "tool_search", "plan_exec", "mi_dialogue"])
 def test_worlds_keep_their_contract(name):
     check_token_env(make(name))
 

@@ -45,6 +45,10 @@ VARIANTS = [
     ("tool_search", {"clusters": 2, "tools": 4, "hops": 2, "questions": 24, "retry": True, "calls": 6}),
     ("tool_search", {"clusters": 2, "tools": 5, "hops": 3, "questions": 24, "set_size": 4, "common": -4.0}),
     ("tool_search", {"clusters": 2, "tools": 4, "hops": 1, "questions": 24, "retry": True, "calls": 3, "guess": True}),
+    ("plan_exec", {}),
+    ("plan_exec", {"types": 7, "stages": 2, "skills": 4, "values": 5, "nvalid": 1, "hard_frac": 0.3, "table_seed": 3}),
+    ("plan_exec", {"types": 5, "stages": 1, "skills": 3, "values": 7, "nvalid": 1, "hard_frac": 0.0}),
+    ("plan_exec", {"types": 5, "stages": 2, "skills": 4, "values": 7, "view": "tokens"}),
     ("mi_dialogue", {}),
     ("mi_dialogue", {"hold": 2, "turns": 6, "n_types": 1, "held_out": 0, "see_type": True, "gated": False}),
     ("mi_dialogue", {"level": "act", "turns": 6, "n_types": 2, "held_out": 1, "reward_source": "text"}),
@@ -56,8 +60,11 @@ NOISELESS, NOISY = (
     [(name, knobs) for name, knobs in VARIANTS if (make(name, **knobs).noise > 0) == noisy] for noisy in (False, True)
 )
 
+TABULATED = [(name, knobs) for name, knobs in VARIANTS if make(name, **knobs).tabulated]
+
 every_world = pytest.mark.parametrize("name", WORLDS)
 every_variant = pytest.mark.parametrize(("name", "knobs"), VARIANTS)
+every_table = pytest.mark.parametrize(("name", "knobs"), TABULATED)
 
 
 def gym_id(name):
@@ -417,9 +424,12 @@ def test_an_environment_pickled_in_the_middle_continues_alike(name, knobs):
 def test_a_world_is_its_knobs(name, knobs):
     env, copy = make(name, **knobs), pickle.loads(pickle.dumps(make(name, **knobs)))
     assert env == copy and hash(env) == hash(copy)
-    uniform = torch.zeros(len(env.contexts()), env.vocabulary)
-    assert torch.equal(env.evaluate(uniform).reward, copy.evaluate(uniform).reward)
-    assert torch.equal(env.demonstrator(), copy.demonstrator())
+    start = env.observe(env.reset(env.prompts()))
+    assert torch.equal(env.demonstrate()(start), copy.demonstrate()(start))
+    if env.tabulated:
+        uniform = torch.zeros(len(env.contexts()), env.vocabulary)
+        assert torch.equal(env.evaluate(uniform).reward, copy.evaluate(uniform).reward)
+        assert torch.equal(env.demonstrator(), copy.demonstrator())
     assert env != make(name, **{**knobs, "table_seed": 77})
 
 
@@ -467,7 +477,7 @@ def test_the_docstring_has_the_eight_headings_in_order_and_names_every_knob(name
 
 
 # -- contexts and splits -----------------------------------------------------------------------------------------------
-@every_variant
+@every_table
 def test_context_index_numbers_the_contexts(name, knobs):
     env = make(name, **knobs)
     contexts = env.contexts()
@@ -491,8 +501,9 @@ def test_splits_partition_the_prompts(name, knobs):
         assert torch.equal(torch.cat([train, test]).sort().values, every)
         if name == "mi_dialogue":
             assert len(test) == env.held_out
-        else:  # round() moves the cut by half a prompt at most
-            assert abs(len(train) - env.train_share * env.n_prompts) <= 0.5
+        else:  # round() moves the cut by half a prompt at most, or by half a start value with its prompts of all types
+            together = env.types if name == "plan_exec" else 1
+            assert abs(len(train) - env.train_share * env.n_prompts) <= 0.5 * together
         assert torch.equal(train, train.sort().values)
     with pytest.raises(ToybedError, match="unknown split 'trian': did you mean 'train'"):
         env.prompts("trian")
@@ -585,6 +596,15 @@ def test_an_unknown_knob_names_the_nearest(name):
         ("tool_search", {"by_heart": -0.1}, "by_heart", "0 to 1"),
         ("tool_search", {"train_share": 1.0}, "train_share", "below 1"),
         ("tool_search", {"shift": "tool"}, "shift", "'none', 'index', 'cue'"),
+        ("plan_exec", {"types": 0}, "types", "1 to 1024"),
+        ("plan_exec", {"stages": 9}, "stages", "1 to 8"),
+        ("plan_exec", {"skills": 2}, "skills", "3 to 16"),
+        ("plan_exec", {"values": 1}, "values", "2 to 64"),
+        ("plan_exec", {"nvalid": 5}, "nvalid", "1 to 4"),
+        ("plan_exec", {"default_valid": 1.1}, "default_valid", "0 to 1"),
+        ("plan_exec", {"hard_frac": float("nan")}, "hard_frac", "0 to 1"),
+        ("plan_exec", {"train_share": 0.0}, "train_share", "above 0"),
+        ("plan_exec", {"view": "token"}, "view", "'state' or 'tokens'"),
         ("mi_dialogue", {"turns": 0}, "turns", "1 to 60"),
         ("mi_dialogue", {"resist": float("nan")}, "resist", "0 to 100"),
     ],
@@ -616,7 +636,7 @@ def test_every_allowed_number_of_operations_can_be_drawn(monkeypatch, modulus, o
 
 
 # -- truth, in the coarse (test_worlds_oracle.py has the fine) ---------------------------------------------------------
-@every_variant
+@every_table
 def test_the_random_baseline_is_the_exact_worth_of_uniform_tokens(name, knobs):
     env = make(name, **knobs)
     exact = env.evaluate(env.uniform())
