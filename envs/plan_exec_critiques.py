@@ -98,36 +98,45 @@ def critique(
     Raises:
         ToybedError: the degree is unknown, the noise is out of range, or there is noise and nothing is drawn.
     """
-    if degree not in DEGREES:
-        raise unknown("degree of critique", degree, DEGREES)
-    if not 0 <= noise <= 1:
-        raise ToybedError(f"critique: noise is {noise}; allowed: 0 to 1")
-    if noise > 0 and uniform is None:
-        raise ToybedError(f"critique: noise is {noise}, and nothing is drawn: pass uniform=..., [..., {DRAWS}] numbers")
+    _check(degree, noise, uniform)
     if uniform is None:
         uniform = torch.zeros(*tokens.shape[:-1], DRAWS, device=tokens.device)
     length, truth = tokens.shape[-1], judged(env, prompt, tokens)
     misplaced, where, wrong_fix, which = uniform.unbind(-1)
-    misplaced, wrong_fix = misplaced < noise, wrong_fix < noise
+    misplaced = misplaced < noise
     count = truth.right.sum(-1)
     first = truth.right.long().cummin(-1).values.sum(-1)  # of the first failing token; T where none fails
-    said_count, said_place = (torch.where(misplaced, _other(x, where, length + 1), x) for x in (count, first))
+    said_count, place = (torch.where(misplaced, _other(x, where, length + 1), x) for x in (count, first))
     untold = torch.full_like(count, UNTOLD)
     said = Critique(untold.float(), untold, untold, untold, untold)
     if degree == "number":
         return said._replace(share=said_count / length)
     if degree == "indicative":
         return said._replace(right=((count == length) ^ misplaced).long())
-    if degree in ("located", "full"):
-        said = said._replace(right=(said_place == length).long(), place=said_place)
-    if degree == "full":
-        fails, place = said_place < length, said_place.clamp(max=length - 1)
-        choices = truth.choices.gather(-2, place[..., None, None].expand(*place.shape, 1, env.vocabulary)).squeeze(-2)
-        planning = place % 2 == 0
-        wrong = ~choices & env.legal_tokens(planning)
-        fix = _chosen(torch.where(wrong_fix[..., None], wrong, choices), which)
-        said = said._replace(planning=torch.where(fails, planning.long(), untold), fix=torch.where(fails, fix, untold))
-    return said
+    if degree == "none":
+        return said
+    said = said._replace(right=(place == length).long(), place=place)
+    return said if degree == "located" else _with_fix(env, said, truth, wrong_fix < noise, which)
+
+
+def _check(degree: str, noise: float, uniform: Tensor | None) -> None:
+    if degree not in DEGREES:
+        raise unknown("degree of critique", degree, DEGREES)
+    if not 0 <= noise <= 1:
+        raise ToybedError(f"critique: noise is {noise}; allowed: 0 to 1")
+    if noise > 0 and uniform is None:
+        raise ToybedError(f"critique: noise is {noise}, and nothing is drawn: pass uniform=..., [..., {DRAWS}] numbers")
+
+
+def _with_fix(env: PlanExec, said: Critique, truth: Judged, wrong: Tensor, which: Tensor) -> Critique:
+    """A located critique with the kind of the token that fails and a fix, one that fails itself where ``wrong [...]``."""
+    length = truth.right.shape[-1]
+    place = said.place.clamp(max=length - 1)[..., None]
+    choices = truth.choices.gather(-2, place[..., None].expand(*place.shape, env.vocabulary)).squeeze(-2)
+    planning = place.squeeze(-1) % 2 == 0
+    fix = _chosen(torch.where(wrong[..., None], ~choices & env.legal_tokens(planning), choices), which)
+    fails = said.place < length
+    return said._replace(planning=torch.where(fails, planning.long(), UNTOLD), fix=torch.where(fails, fix, UNTOLD))
 
 
 def followed(tokens: Tensor, said: Critique) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import pad
 
 from toybed import train
 from toybed.agents.config import Spec, Supervised
@@ -225,7 +226,8 @@ def test_plans_carried_out_by_a_base_recover_its_execution_to_the_power_of_stage
     env = make("plan_exec")
     base = env.demonstrator(execution=q).double()
     perfect = torch.ones(env.skills, env.values, dtype=torch.float64)
-    better = with_execution(env, (3 * random_tables(env)).log_softmax(-1), perfect)
+    likes = torch.where(env.tables.valid, 0.0, -3.0).flatten(0, 1).double().log_softmax(-1)
+    better = with_execution(env, pad(likes, (0, env.values), value=ILLEGAL), perfect)
     hybrid = torch.where(env.plans_at(env.contexts())[:, None], better, base)
     success = [float(env.evaluate(table).reward.mean()) for table in (base, better, hybrid)]
     # The demonstrator is a float32 table: 2^-24 |log p| a token, |log .75| < 1, 3 tokens.
@@ -270,6 +272,21 @@ def test_the_demonstrator_is_what_its_options_say():
     assert measures["exec_accuracy"] == pytest.approx(0.75, rel=1e-6)
     assert measures["default_share"] == pytest.approx(0.75, rel=1e-6)
     assert measures["success_hard"] == pytest.approx((0.75 * 0.004) ** 3, rel=1e-5)
+
+
+def test_numbers_of_the_default_world():
+    """A change of any of them is a new version."""
+    env = make("plan_exec", table_seed=0)
+    assert env.solutions(env.prompts()).view(24, 13)[:, 0].tolist() == [2**3] * 18 + [1] * 6
+    # 18 of 24 types have 2 valid skills of 6 at each of 3 stages, the others 1; one of 13 values is right.
+    random = (0.75 * (2 / 6) ** 3 + 0.25 * (1 / 6) ** 3) / 13**3
+    assert env.random_baseline() == pytest.approx(random, rel=1e-12)
+    assert (len(env.prompts("train")), len(env.prompts("test"))) == (24 * 9, 24 * 4)
+    # What the demonstrator solves depends on which stages of a type allow the default: its three or none of them.
+    chance = torch.where(env.tables.valid[:18, :, 0], 0.75 + 0.246 / 4, 2 * 0.246 / 4).double().prod(-1).sum() / 24
+    expected = 0.75**3 * (float(chance) + 0.25 * 0.004**3)
+    assert float(env.evaluate(env.demonstrator().double()).reward.mean()) == pytest.approx(expected, rel=1e-5)
+    assert expected == pytest.approx(0.0210, abs=5e-5)
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])
