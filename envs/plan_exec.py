@@ -47,9 +47,9 @@ class PlanHistory(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Drawn once: ``skill [K, M]``, what each skill makes of each value; ``valid [Z, D, K]`` bool; ``starts [M]``.
+    """Drawn once: ``skill [K, M]``, what each skill makes of each value; ``valid [Z, D, K]`` bool; ``starts [Z, M]``.
 
-    The start values are in the order in which the split takes them.
+    The start values of each type are in the order in which the split takes them.
     """
 
     skill: Tensor
@@ -69,8 +69,9 @@ class PlanExec(TokenEnv):
         ``default_valid`` of the type-stages of ordinary types, which have ``nvalid`` valid skills each, never the last.
         The last skill, K - 1, is the rare one: it alone is valid at every stage of hard types, which are ``hard_frac``
         of all, and it is valid nowhere else: no ordinary type rewards it. A prompt is a type and a start value,
-        ``z M + x``. Of the start values ``train_share`` are those of the train split: both splits have all types, and
-        a start value is in one of them.
+        ``z M + x``. Of each type's start values ``train_share`` are in the train split. Both splits have all types, and
+        a value that one type holds out is another's to learn from: else a policy that reads it as a token of its own
+        would have no way to know it.
     Action space:
         ``Discrete(K + M)``: tokens 0 to K - 1 are plans, K + e writes the value e. Plans and executions alternate; all
         else is illegal and spoils the response: no reward. Plans are of kind "planning", the others "execution".
@@ -266,15 +267,17 @@ class PlanExec(TokenEnv):
         valid = torch.zeros(self.types * self.stages, self.skills, dtype=torch.bool)
         valid[:ordinary].scatter_(1, order.argsort(1)[:, : self.nvalid], True)
         valid[ordinary:, -1] = True
-        starts = torch.randperm(self.values, generator=generator)
+        # Type after type holds out the next few values: each is held out by about as many types.
+        first = torch.arange(self.types)[:, None] * (self.values - round(self.train_share * self.values))
+        starts = torch.randperm(self.values, generator=generator)[(first + torch.arange(self.values)) % self.values]
         parts = (skill, valid.view(self.types, self.stages, self.skills), starts)
         return Tables(*(part.to(self.device) for part in parts))
 
     def start_values(self, split: str = "all") -> Tensor:
-        """The start values of a split, in their order."""
+        """The start values of a split for each type, in their order: ``[Z, n]``."""
         check_split(split)
         starts, cut = self.tables.starts, round(self.train_share * self.values)
-        return {"train": starts[:cut], "test": starts[cut:], "all": starts}[split].sort().values
+        return {"train": starts[:, :cut], "test": starts[:, cut:], "all": starts}[split].sort().values
 
     def prompts(self, split: str = "all") -> Tensor:
         types = torch.arange(self.types, device=self.device)

@@ -129,7 +129,7 @@ def _check(degree: str, noise: float, uniform: Tensor | None) -> None:
 
 
 def _with_fix(env: PlanExec, said: Critique, truth: Judged, wrong: Tensor, which: Tensor) -> Critique:
-    """A located critique with the kind of the token that fails and a fix, one that fails itself where ``wrong [...]``."""
+    """A located critique with the kind of the failing token and a fix, which is wrong itself where ``wrong [...]``."""
     length = truth.right.shape[-1]
     place = said.place.clamp(max=length - 1)[..., None]
     choices = truth.choices.gather(-2, place[..., None].expand(*place.shape, env.vocabulary)).squeeze(-2)

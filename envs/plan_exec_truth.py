@@ -77,9 +77,8 @@ def visits(env: PlanExec, policy: Parts, split: str = "test") -> Tensor:
     ``rho_{d+1}(z, e) = sum_{p, x} rho_d(z, x) pi(p | z, d) pi(e | p, x)``.
     """
     starts = env.start_values(split)
-    value = torch.zeros(env.values, dtype=policy.plan.dtype, device=policy.plan.device)
-    value[starts] = 1 / len(starts)
-    value = value.expand(*policy.plan.shape[:-2], env.values)  # [..., Z, M]
+    value = torch.zeros(env.types, env.values, dtype=policy.plan.dtype, device=policy.plan.device)
+    value = value.scatter(-1, starts, 1 / starts.shape[-1]).expand(*policy.plan.shape[:-2], env.values)  # [..., Z, M]
     stages = []
     for stage in range(env.stages):
         both = policy.plan[..., stage, :, None] * value[..., None, :]  # [..., Z, K, M]
@@ -117,8 +116,8 @@ def measures(env: PlanExec, log_probs: Tensor) -> dict[str, Tensor]:
     }
     if env.skills**env.stages <= MAX_STRATEGIES:
         result["entropy_strategy_marginal"] = entropy_of(strategies(policy.plan))
-    reward = evaluate(env, log_probs).reward.unflatten(-1, (env.types, env.values))[..., env.start_values("test")]
-    return result | by_difficulty(env, reward.mean(-1))
+    success = evaluate(env, log_probs).reward[..., env.prompts("test")].unflatten(-1, (env.types, -1)).mean(-1)
+    return result | by_difficulty(env, success)
 
 
 def strategies(plan: Tensor) -> Tensor:
