@@ -37,6 +37,7 @@ class Companions:
         seeds: the runs' root seeds; a critic has a stream of its own.
         reference: the frozen policies that a KL is taken to.
         learning_rate: the policies', a number or ``[S]``; the critic learns at the same.
+        given: further fields that a batch has already.
 
     Raises:
         ToybedError: a reference is needed and not given, or a reward vector in a world that has none.
@@ -54,9 +55,10 @@ class Companions:
         reference: Policy | None,
         *,
         learning_rate: Tensor | None = None,
+        given: frozenset[str] = frozenset(),
     ) -> None:
         needs = objective.needs
-        for name in sorted(needs - MADE):
+        for name in sorted(needs - MADE - given):
             raise ToybedError(
                 f"{objective.name} needs batch.{name}, which the learner does not make: {HOW_TO_GET[name]}"
             )

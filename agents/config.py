@@ -244,6 +244,56 @@ class Soft:
             raise unknown("bootstrap of Soft", self.bootstrap, BOOTSTRAPS)
 
 
+DEGREES = ("none", "number", "indicative", "located", "full", "solution")
+"""What may be said of a response that is to be refined, from least to most, see :class:`Critique`."""
+KEPT = ("right", "all")
+TAKEN_FOR = ("refined", "demonstration")
+
+
+@dataclass(frozen=True)
+class Critique:
+    """Policy gradient on groups in which some responses were refined after a critique, as Critique-GRPO has it.
+
+    Of the G responses of a group the policy samples ``G - refined`` by itself; as many of these as are to be refined,
+    those with the lowest reward, are then refined, each up to ``rounds`` times, as long as its critique calls it wrong.
+    Refined ones are learned from as what they are without the critique: responses to the prompt. A critique is seen
+    by nobody but the one who refines.
+
+    Args:
+        degree: what a critique says, and so what the refiner can do. "none": nothing, so he tries afresh, and the last
+            attempt counts. "number", the share of right tokens: afresh, and the better one of two stays. "indicative",
+            right or wrong: afresh, until it is called right. "located", the first token that fails: he keeps what is
+            before it, draws another token in its place, and goes on from there. "full", also a right token for that
+            place: he takes it with a chance ``comply``, else he draws as if it was located, and goes on from there.
+            "solution" is no critique, but the control for it: instead of a refinement there is a right response, drawn
+            once for each prompt uniformly from all solutions, whatever the policy says.
+        refined: how many of a group are refined (n).
+        rounds: of critique and refinement, at most; each is a response that is sampled.
+        noise: the chance that a critique says something else than the truth.
+        comply: the chance that a fix is taken.
+        keep: "right": refinements that are not right in the end are left out: they get no gradient and move nobody's
+            baseline. "all": they count as the wrong responses they are.
+        taken_for: what an objective that reads the source of responses takes them for: "refined", or "demonstration".
+    """
+
+    degree: str = "full"
+    refined: int = 1
+    rounds: int = 6
+    noise: float = 0.0
+    comply: float = 0.8
+    keep: str = "right"
+    taken_for: str = "refined"
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "refined", "rounds")
+        for name in ("noise", "comply"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ToybedError(f"Critique: {name} is {getattr(self, name)}; allowed: 0 to 1")
+        for name, allowed in (("degree", DEGREES), ("keep", KEPT), ("taken_for", TAKEN_FOR)):
+            if getattr(self, name) not in allowed:
+                raise unknown(f"{name} of Critique", getattr(self, name), allowed)
+
+
 @dataclass(frozen=True)
 class Start:
     """The policy with which a run starts, where that is not simply its base.
@@ -291,8 +341,8 @@ class Setting:
         learning: how it is trained from there.
         start: another start than the base. World, policy, heads and supervised are then those of the run it continues.
         probes: names of ``toybed.agents.probes`` that are measured at the start and at the end.
-        learner: None is policy gradient; :class:`Meta` learns how to adapt; :class:`Soft` is an actor-critic, which
-            reads no objective.
+        learner: None is policy gradient; :class:`Critique` is, on groups with refined responses; :class:`Meta` learns
+            how to adapt; :class:`Soft` is an actor-critic, which reads no objective.
         adaptation: measured at the start and at the end: what the policy is worth to each task once it has adapted so.
         heads: how many heads the policy has. A table has a part for each; a network tells them apart by an embedding,
             or there is one for each ("mlp_per_head").
@@ -306,7 +356,7 @@ class Setting:
     start: Start = Start()
     probes: tuple[str, ...] = ()
     heads: Heads = Heads()
-    learner: Meta | Soft | None = None
+    learner: Meta | Soft | Critique | None = None
     adaptation: Adaptation | None = None
 
     def __post_init__(self) -> None:

@@ -39,6 +39,9 @@ class PolicyGradient:
         stage: how many runs came before this one, which it continues: its random numbers are others than theirs.
     """
 
+    given: frozenset[str] = frozenset()
+    """Optional fields of a batch that come with its rollout."""
+
     def __init__(
         self,
         env: TokenEnv,
@@ -54,7 +57,7 @@ class PolicyGradient:
         self.env, self.policy, self.objective, self.config = env, policy, objective, config
         self._reference = reference
         rate = torch.as_tensor(config.learning_rate) if learning_rate is None else learning_rate
-        self._companions = Companions(env, objective, config, seeds, reference, learning_rate=rate)
+        self._companions = Companions(env, objective, config, seeds, reference, learning_rate=rate, given=self.given)
         # One for each kind of the schedule: moments of one kind's steps would go on moving what they no longer train.
         kinds: list[str | None] = [kind for kind, _ in config.schedule] or [None]
         self._optimizers = {
@@ -98,13 +101,14 @@ class PolicyGradient:
         """
         kind = next(self._kinds)
         sample, zero_groups, rounds = self._sample()
+        own = self._own(sample)
         measured = {
-            "reward": sample.reward.mean((1, 2)),
-            "entropy": sample.entropy.mean((1, 2, 3)),
-            "surprisal": -sample.log_prob.mean((1, 2, 3)),
+            "reward": own.reward.mean((1, 2)),
+            "entropy": own.entropy.mean((1, 2, 3)),
+            "surprisal": -own.log_prob.mean((1, 2, 3)),
         }
         if measure and self._reference is not None:
-            measured["kl"] = self._kl(sample, self._reference)
+            measured["kl"] = self._kl(own, self._reference)
         controlled = self._control(measured)
         batch = self._batch(sample, kind)
         advantage = self.objective.advantages(batch, generator=self._drawing, check=False)
@@ -162,13 +166,19 @@ class PolicyGradient:
         self.objective = self.objective.with_parameters(**values)
         return values
 
+    def _own(self, sample: Rollout) -> Rollout:
+        """The part of a rollout that the policy sampled by itself, of which measures are taken; here all of it."""
+        return sample
+
     def _batch(self, sample: Rollout, kind: str | None = None) -> Batch:
         trained = torch.tensor([kind is None or kind == each for each in self.env.kinds], device=self.env.device)
+        mask = trained.expand_as(sample.log_prob)
         batch = Batch(
             log_prob_old=sample.log_prob,
-            mask=trained.expand_as(sample.log_prob),
+            mask=mask if sample.source is None else mask & (sample.source >= 0).unsqueeze(-1),
             reward=self._companions.reward(sample),
             entropy_old=sample.entropy,
+            source=sample.source,
         )
         return self._companions.complete(batch, sample)
 
@@ -196,8 +206,10 @@ class PolicyGradient:
         return sample, zero_groups, rounds
 
     def _rollout(self, runs: list[bool] | None) -> Rollout:
-        prompt = draw_prompts(self._pool, self.config.prompts, self._sampling, runs)
-        return rollout(self.env, self.policy, prompt, self.config.group, self._sampling, runs)
+        return rollout(self.env, self.policy, self._draw_prompts(runs), self.config.group, self._sampling, runs)
+
+    def _draw_prompts(self, runs: list[bool] | None) -> Tensor:
+        return draw_prompts(self._pool, self.config.prompts, self._sampling, runs)
 
 
 def scheduled_kinds(env: TokenEnv, config: Learning) -> Iterator[str | None]:

@@ -41,6 +41,7 @@ class Rollout(NamedTuple):
     ``reward``       [S, B, G]          reward of the response
     ``vector``       [S, B, G, (M,) D]  its components; None where the world has none
     ``paid``         [S, B, G, T]       reward of each token; None where it was not asked for
+    ``source``       [S, B, G]          where each comes from, as in a batch, -1: it is left out; None: all sampled
     ===============  =================  ================================================
     """
 
@@ -53,6 +54,7 @@ class Rollout(NamedTuple):
     reward: Tensor
     vector: Tensor | None = None
     paid: Tensor | None = None
+    source: Tensor | None = None
 
 
 def sample_tokens(log_probs: Tensor, uniform: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from toybed.agents.adaptation import AdaptationMeter
-from toybed.agents.config import Heads, Learning, Setting, Soft, Spec
+from toybed.agents.config import Critique, Heads, Learning, Setting, Soft, Spec
+from toybed.agents.critique import CritiqueGradient
 from toybed.agents.heads import with_heads
 from toybed.agents.maml import MetaGradient
 from toybed.agents.meter import Meter
@@ -180,6 +181,10 @@ def _learner(
     if isinstance(setting.learner, Soft):
         return SoftActorCritic(
             env, policy, setting.policy, learning, setting.learner, seeds, learning_rate=rates, stage=stage
+        )
+    if isinstance(setting.learner, Critique):
+        return CritiqueGradient(
+            env, policy, objective, learning, seeds, reference, setting.learner, learning_rate=rates, stage=stage
         )
     return MetaGradient(
         env, policy, setting.policy, objective, learning, setting.learner, seeds, learning_rate=rates, stage=stage
