@@ -1,0 +1,130 @@
+"""Where outcomes alone no longer help, do critiques?
+
+Question
+    Some problems need a skill that the base all but never tries, so that no response to them is ever rewarded. What
+    does a critique have to say for a policy to learn them, and what part of the method does it?
+Claim
+    Outcomes alone stay at a plateau, however long; a critique that says which step failed and why lets the policy
+    climb above it, and one that only says wrong does not.
+Source
+    Critique-GRPO, arXiv 2506.03106: 55.4 % of failed questions are mended with a full critique, 7.1 % with one that
+    says right or wrong; 3.8 to 5.1 points above GRPO; entropy above GRPO's throughout; pass@k above it at every k.
+Sweep
+    PlanExec, a quarter of whose types are hard; a network (MLP, all contexts share its parameters), which is what is
+    judged, and a table as a control. GRPO with groups of 13, at the usual, a third and three times the learning rate,
+    and for four times the updates; the same without clip and division by the standard deviation ("sampled").
+    Critique-GRPO with groups of 7 sampled responses and one refined one, up to 6 attempts at it: 13 responses at most.
+    Critiques by degree: none, number, indicative, located, full; the full one with noise. One thing changed: ratios in
+    the place of shaping, wrong refinements kept, refinements imitated (SFT) and nothing else; and right solutions in
+    the place of refinements, as many, shaped, with ratios, or imitated.
+Measure
+    Exact, of held-out prompts: success on all types and on hard ones, entropy, pass@k. Nothing of a critique is seen
+    by a policy that is measured.
+Rule of judgement
+    Written before the first run of this file; only that the learner works had been tried, for 100 updates on four
+    other seeds (the full critique and GRPO, table and network). Decided by 95 % intervals over seeds, paired. Of the
+    network at the end: (1) GRPO for four times the updates solves less than 0.01 of hard types; (2) the full critique
+    is above GRPO by 0.1; (3) on hard types above the indicative one by 0.1; (4) with the indicative one less than 0.01
+    of hard types is solved. As a whole: refuted if one is refuted, supported if all are supported, else undecided.
+    Beside it: the plateau of tables within 0.02 of one less the share of hard types, the full critique above 0.95
+    there; the order none < indicative < located < full; other learning rates; noise; each part of the method; entropy
+    and pass@k on the way.
+    What was changed after a result had been seen stands in AMENDMENTS, and in every report.
+What a student should see
+    (written after the first standard run)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from toybed.benchmarks.critique_feedback_beside import beside
+from toybed.benchmarks.critique_feedback_figure import figure
+from toybed.benchmarks.critique_feedback_measures import ALL, HARD_TYPES, difference, told
+from toybed.benchmarks.critique_feedback_sweep import FAR, arms
+from toybed.stats import mean_interval
+from toybed.study import Records, Study, Verdict, above, below, headline, register, tally
+
+NEVER = 0.01  # of hard types: less is as good as none
+CLIMB = 0.1  # of success
+
+CLAIM = (
+    "Outcomes alone stay at a plateau, however long; a critique that says which step failed and why lets the policy "
+    "climb above it, and one that only says wrong does not."
+)
+RULE = "refuted if one of the four parts is refuted, supported if all are supported, else undecided"
+AMENDMENTS: tuple[str, ...] = ()
+
+
+def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
+    """The whole answer and its parts."""
+    deciding = [
+        _never(records["far"], f"GRPO for {FAR} times the updates never solves hard types."),
+        _climbs(records, "grpo", ALL, "At no more responses, the full critique climbs above GRPO."),
+        _climbs(records, "indicative", HARD_TYPES, "On hard types the full critique is above the indicative one."),
+        _never(records["indicative"], "With a critique that only says right or wrong, hard types are never solved."),
+    ]
+    verdict = headline(
+        CLAIM,
+        parts=deciding,
+        shown=deciding[1],
+        rule=RULE,
+        sentence=f"Of {len(deciding)} parts: {tally(deciding)}. Success, all types and hard ones: GRPO "
+        f"{told(records['grpo'])}; for {FAR} times as long {told(records['far'])}; indicative critique "
+        f"{told(records['indicative'])}; full critique {told(records['full'])}.",
+        records=records,
+    )
+    return verdict, deciding + beside(records)
+
+
+def _never(own: Records, claim: str) -> Verdict:
+    interval = mean_interval(own.at(HARD_TYPES, -1))
+    return Verdict(
+        claim,
+        below(interval, NEVER),
+        *interval,
+        rule=f"success on hard types at the end: supported below {NEVER:g}, refuted above.",
+        sentence=f"Success, all types and hard ones: {told(own)}; at the start {told(own, 0)}.",
+    )
+
+
+def _climbs(records: Mapping[str, Records], rival: str, measure: str, claim: str) -> Verdict:
+    interval = mean_interval(difference(records, "full", rival, measure))
+    return Verdict(
+        claim,
+        above(interval, CLIMB),
+        *interval,
+        rule=f"difference of success at the end, paired: supported above {CLIMB:g}, refuted below.",
+        sentence=f"Success, all types and hard ones: {told(records['full'])} against {told(records[rival])}; of the "
+        f"responses that were wrong {_mended(records['full'])} were mended in the first updates.",
+    )
+
+
+def _mended(own: Records) -> str:
+    """The share of wrong responses that refinements put right, at the first measured update."""
+    values = own["sampled_mended"][:, 0]
+    return f"{np.nanmean(values):.0%}" if np.isfinite(values).any() else "not known"
+
+
+STUDY = register(
+    Study(
+        name="critique_feedback",
+        question="Where outcomes alone no longer help, do critiques?",
+        claim=CLAIM,
+        source="arXiv 2506.03106",
+        rule=RULE,
+        amendments=AMENDMENTS,
+        arms=arms,
+        seeds={"quick": 3, "standard": 6, "full": 20},
+        judge=judge,
+        figure=figure,
+        caption=(
+            "Left: held-out success along training, network; dashed: the plateau of outcomes alone, 1 less the share "
+            "of hard types. Second: entropy of plans on the way. Third: success at the end, all types (filled) and hard "
+            "ones (hollow), by what the critique says, by how often it is wrong, and by what is done with it; faint "
+            "dots are seeds."
+        ),
+    )
+)

@@ -1,0 +1,170 @@
+"""What ``critique_feedback`` tells beside its claim: tables, degrees, learning rates, noise, and the method's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from toybed.benchmarks.critique_feedback_measures import (
+    ALL,
+    ENTROPY,
+    HARD_TYPES,
+    PASS_AT,
+    difference,
+    on_the_way,
+    told,
+)
+from toybed.benchmarks.critique_feedback_sweep import FAR, HARD, NOISE
+from toybed.stats import mean_interval, mean_of_found
+from toybed.study import Records, Verdict, above, all_of, below, number, within
+
+NEAR = 0.02  # of the plateau
+NEVER, SOLVED = 0.01, 0.95
+ORDER = ("none", "indicative", "located", "full")
+
+COMPARED = (
+    ("full", "far", f"The full critique is above GRPO for {FAR} times the updates, so {FAR} times the responses."),
+    ("full", "sampled", "It is neither clip nor standard deviation: the full critique is above GRPO without them."),
+    ("number", "none", "The share of right steps helps more than nothing."),
+    ("full", "unshaped", "Shaping helps: it is above ratios on refined responses."),
+    ("full", "all", "Leaving wrong refinements out helps."),
+    ("full", "imitated", "Refinements among sampled responses are above refinements imitated alone."),
+    ("full", "solution", "It is the critique: refinements are above as many right solutions, both shaped."),
+    ("unshaped", "solution_unshaped", "It is the critique: refinements are above right solutions, both with ratios."),
+    ("imitated", "solution_imitated", "It is the critique: refinements are above right solutions, both imitated."),
+    ("noise_0.5", "noise_0.5_all", "The verifier shields from noise: at noise 0.5 wrong refinements do harm."),
+)
+"""Arm, rival and the claim that the arm is better."""
+
+
+def beside(records: Mapping[str, Records]) -> list[Verdict]:
+    """All parts for which there are arms."""
+    return [
+        _plateau(records["table_far"]),
+        _never_in_tables(records["table_far"]),
+        _solved_in_tables(records["table_full"]),
+        *(_order(records, "", *pair) for pair in zip(ORDER, ORDER[1:], strict=False)),
+        *(_order(records, "table_", *pair) for pair in zip(ORDER, ORDER[1:], strict=False) if _tables(records)),
+        *([_best_rate(records)] if "fast" in records else []),
+        *(_noisy(records, noise) for noise in NOISE if f"noise_{noise:g}" in records),
+        *(_better(records, *row) for row in COMPARED if {row[0], row[1]} <= set(records)),
+        _entropy(records),
+        _pass_at_k(records),
+    ]
+
+
+def _tables(records: Mapping[str, Records]) -> bool:
+    return all(f"table_{degree}" in records for degree in ORDER)
+
+
+def _plateau(own: Records) -> Verdict:
+    interval = mean_interval(own.at(ALL, -1))
+    return Verdict(
+        f"In tables GRPO ends at the plateau, for {FAR} times the updates.",
+        within(interval, 1 - HARD - NEAR, 1 - HARD + NEAR),
+        *interval,
+        rule=f"success at the end within {NEAR:g} of {1 - HARD:g}: supported inside, refuted outside.",
+        sentence=f"Success, all types and hard ones: {told(own)}.",
+    )
+
+
+def _never_in_tables(own: Records) -> Verdict:
+    interval = mean_interval(own.at(HARD_TYPES, -1))
+    return Verdict(
+        f"In tables GRPO for {FAR} times the updates never solves hard types.",
+        below(interval, NEVER),
+        *interval,
+        rule=f"success on hard types at the end: supported below {NEVER:g}, refuted above.",
+        sentence=f"{number(interval.estimate, '.4f')} of hard types.",
+    )
+
+
+def _solved_in_tables(own: Records) -> Verdict:
+    interval = mean_interval(own.at(ALL, -1))
+    return Verdict(
+        "In tables the full critique solves all types.",
+        above(interval, SOLVED),
+        *interval,
+        rule=f"success at the end: supported above {SOLVED:g}, refuted below.",
+        sentence=f"Success, all types and hard ones: {told(own)}.",
+    )
+
+
+def _order(records: Mapping[str, Records], where: str, less: str, more: str) -> Verdict:
+    interval = mean_interval(difference(records, where + more, where + less))
+    return Verdict(
+        f"{'Tables' if where else 'Network'}: a critique that is {more} is above one that is {less}.",
+        above(interval, 0.0),
+        *interval,
+        rule="difference of success at the end, paired: supported above 0, refuted below.",
+        sentence=f"Success, all types and hard ones: {told(records[where + more])} against "
+        f"{told(records[where + less])}.",
+    )
+
+
+def _best_rate(records: Mapping[str, Records]) -> Verdict:
+    rates = ("slow", "grpo", "fast")
+    best = max(rates, key=lambda arm: mean_of_found(records[arm].at(ALL, -1)))
+    interval = mean_interval(difference(records, "full", best))
+    return Verdict(
+        "The full critique is above GRPO at its best of three learning rates.",
+        above(interval, 0.0),
+        *interval,
+        rule="difference of success at the end to the rate with the best mean, paired: supported above 0, refuted "
+        "below. The choice of the best favours GRPO.",
+        sentence=f"GRPO at a third, once and three times the rate: "
+        f"{', '.join(number(mean_of_found(records[arm].at(ALL, -1)), '.3f') for arm in rates)}; the full critique "
+        f"{number(mean_of_found(records['full'].at(ALL, -1)), '.3f')}.",
+    )
+
+
+def _noisy(records: Mapping[str, Records], noise: float) -> Verdict:
+    own = records[f"noise_{noise:g}"]
+    interval = mean_interval(difference(records, f"noise_{noise:g}", "grpo"))
+    return Verdict(
+        f"A full critique that is wrong with a chance of {noise:g} still helps.",
+        above(interval, 0.0),
+        *interval,
+        rule="difference of success at the end to GRPO, paired: supported above 0, refuted below.",
+        sentence=f"Success, all types and hard ones: {told(own)}; without noise {told(records['full'])}.",
+    )
+
+
+def _better(records: Mapping[str, Records], own: str, rival: str, claim: str) -> Verdict:
+    interval = mean_interval(difference(records, own, rival))
+    return Verdict(
+        claim,
+        above(interval, 0.0),
+        *interval,
+        rule="difference of success at the end, paired: supported above 0, refuted below.",
+        sentence=f"Success, all types and hard ones: {told(records[own])} against {told(records[rival])}.",
+    )
+
+
+def _entropy(records: Mapping[str, Records]) -> Verdict:
+    interval = mean_interval(on_the_way(records, "full", "grpo", ENTROPY))
+    ends = (number(mean_of_found(records[arm].at(ENTROPY, -1)), ".3f") for arm in ("full", "grpo"))
+    return Verdict(
+        "With the full critique entropy is above GRPO's on the way.",
+        above(interval, 0.0),
+        *interval,
+        rule="mean along training of the difference of entropy (nats per token), paired: supported above 0, refuted "
+        "below.",
+        sentence=f"At the end {' against '.join(ends)}.",
+    )
+
+
+def _pass_at_k(records: Mapping[str, Records]) -> Verdict:
+    intervals = {name: mean_interval(difference(records, "full", "grpo", name)) for name in PASS_AT}
+    least = min(intervals, key=lambda name: intervals[name].low)
+    return Verdict(
+        "With the full critique pass@k is above GRPO's at every k.",
+        all_of([above(interval, 0.0) for interval in intervals.values()]),
+        *intervals[least],
+        rule="differences at the end for k = 1, 4, 16, 64 and 256, paired: supported if all are above 0, refuted if one "
+        "is below; shown is the one with the lowest bound.",
+        sentence=", ".join(
+            f"{'pass@1' if name == ALL else name.removesuffix('_test')} {number(interval.estimate, '+.3f')}"
+            for name, interval in intervals.items()
+        )
+        + ".",
+    )

@@ -1,0 +1,88 @@
+"""The sweep of ``critique_feedback``: GRPO, critiques by degree and by noise, and what each part of the method does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from toybed.agents.config import Critique, Learning, Setting, Spec, Supervised
+
+HARD = 0.25  # share of types that are hard: the plateau of outcomes alone is 1 - HARD
+GROUP, ROUNDS = 8, 6
+RESPONSES = GROUP - 1 + ROUNDS  # at most, for a prompt
+FAR = 4  # times the updates, as a control for the length of training
+FASTER = 3  # times the learning rate
+UNCLIPPED = 1e9  # a bound of the ratio that is never met
+
+UPDATES = {"quick": 80, "standard": 240, "full": 480}
+TABLE_UPDATES = {"quick": 80, "standard": 160, "full": 320}
+
+NOISE = (0.25, 0.5, 0.75, 1.0)
+DEGREES = ("none", "number", "indicative", "located")
+"""Of the critiques, less than the full one."""
+
+DR_GRPO = Spec("dr_grpo", {"clip_low": UNCLIPPED, "clip_high": UNCLIPPED})
+SHAPED, IMITATION = Spec("critique_grpo"), Spec("sft")
+
+QUICK = ("grpo", "far", "none", "indicative", "located", "full", "solution", "table_grpo", "table_far", "table_full")
+"""The arms of the quick size."""
+
+
+def arms(size: str) -> dict[str, Setting]:
+    """GRPO by length and learning rate, critiques by degree and noise, ablations; and tables, ``table_...``."""
+    network = Setting(
+        world=Spec("plan_exec", {"hard_frac": HARD}),
+        policy=Spec("mlp", {"width": 64}),
+        supervised=Supervised(),
+        learning=_learning(UPDATES[size], 1e-3),
+    )
+    table = replace(
+        network,
+        policy=Spec("tabular"),
+        supervised=Supervised(steps=150, learning_rate=0.1),
+        learning=_learning(TABLE_UPDATES[size], 0.1),
+    )
+    every = {
+        **_main(network),
+        "slow": network.with_learning(learning_rate=network.learning.learning_rate / FASTER),
+        "fast": network.with_learning(learning_rate=network.learning.learning_rate * FASTER),
+        "sampled": replace(network, objective=DR_GRPO),
+        "number": refined(network, Critique("number")),
+        **{f"noise_{noise:g}": refined(network, Critique(noise=noise)) for noise in NOISE},
+        "noise_0.5_all": refined(network, Critique(noise=0.5, keep="all")),
+        **_ablations(network),
+        **{f"table_{arm}": setting for arm, setting in _main(table).items() if arm != "solution"},
+    }
+    return {arm: every[arm] for arm in (QUICK if size == "quick" else every)}
+
+
+def refined(grpo: Setting, critique: Critique, objective: Spec = SHAPED) -> Setting:
+    """Critique-GRPO with as many responses as GRPO at most."""
+    return replace(grpo, objective=objective, learner=critique).with_learning(group=GROUP)
+
+
+def _learning(updates: int, rate: float) -> Learning:
+    return Learning(
+        updates=updates, prompts=32, group=RESPONSES, learning_rate=rate, measure_every=max(updates // 20, 1)
+    )
+
+
+def _main(grpo: Setting) -> dict[str, Setting]:
+    return {
+        "grpo": grpo,
+        "far": grpo.with_learning(updates=FAR * grpo.learning.updates),
+        **{degree: refined(grpo, Critique(degree)) for degree in DEGREES if degree != "number"},
+        "full": refined(grpo, Critique()),
+        "solution": refined(grpo, Critique("solution")),
+    }
+
+
+def _ablations(grpo: Setting) -> dict[str, Setting]:
+    """The full critique with one thing changed; and solutions that are imitated."""
+    imitated = Critique(taken_for="demonstration")
+    return {
+        "unshaped": refined(grpo, Critique(), DR_GRPO),
+        "all": refined(grpo, Critique(keep="all")),
+        "imitated": refined(grpo, imitated, IMITATION),
+        "solution_unshaped": refined(grpo, Critique("solution"), DR_GRPO),
+        "solution_imitated": refined(grpo, replace(imitated, degree="solution"), IMITATION),
+    }
