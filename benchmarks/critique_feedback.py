@@ -122,9 +122,9 @@ STUDY = register(
         figure=figure,
         caption=(
             "Left: held-out success along training, network; dashed: the plateau of outcomes alone, 1 less the share "
-            "of hard types. Second: entropy of plans on the way. Third: success at the end, all types (filled) and hard "
-            "ones (hollow), by what the critique says, by how often it is wrong, and by what is done with it; faint "
-            "dots are seeds."
+            "of hard types. Second: entropy of plans on the way. Third: success at the end, all types (filled) and "
+            "hard ones (hollow), by what the critique says, by how often it is wrong, and by what is done with it; "
+            "faint dots are seeds."
         ),
     )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from toybed.benchmarks.critique_feedback_measures import (
     ALL,
@@ -42,18 +43,18 @@ def beside(records: Mapping[str, Records]) -> list[Verdict]:
         _plateau(records["table_far"]),
         _never_in_tables(records["table_far"]),
         _solved_in_tables(records["table_full"]),
-        *(_order(records, "", *pair) for pair in zip(ORDER, ORDER[1:], strict=False)),
-        *(_order(records, "table_", *pair) for pair in zip(ORDER, ORDER[1:], strict=False) if _tables(records)),
+        *(
+            _order(records, where, less, more)
+            for where in ("", "table_")
+            for less, more in pairwise(ORDER)
+            if {where + less, where + more} <= set(records)
+        ),
         *([_best_rate(records)] if "fast" in records else []),
         *(_noisy(records, noise) for noise in NOISE if f"noise_{noise:g}" in records),
         *(_better(records, *row) for row in COMPARED if {row[0], row[1]} <= set(records)),
         _entropy(records),
         _pass_at_k(records),
     ]
-
-
-def _tables(records: Mapping[str, Records]) -> bool:
-    return all(f"table_{degree}" in records for degree in ORDER)
 
 
 def _plateau(own: Records) -> Verdict:
@@ -160,8 +161,8 @@ def _pass_at_k(records: Mapping[str, Records]) -> Verdict:
         "With the full critique pass@k is above GRPO's at every k.",
         all_of([above(interval, 0.0) for interval in intervals.values()]),
         *intervals[least],
-        rule="differences at the end for k = 1, 4, 16, 64 and 256, paired: supported if all are above 0, refuted if one "
-        "is below; shown is the one with the lowest bound.",
+        rule="differences at the end for k = 1, 4, 16, 64 and 256, paired: supported if all are above 0, refuted if "
+        "one is below; shown is the one with the lowest bound.",
         sentence=", ".join(
             f"{'pass@1' if name == ALL else name.removesuffix('_test')} {number(interval.estimate, '+.3f')}"
             for name, interval in intervals.items()
