@@ -25,13 +25,14 @@ ORDER = ("none", "indicative", "located", "full")
 COMPARED = (
     ("full", "far", f"The full critique is above GRPO for {FAR} times the updates, so {FAR} times the responses."),
     ("full", "sampled", "It is neither clip nor standard deviation: the full critique is above GRPO without them."),
-    ("number", "none", "The share of right steps helps more than nothing."),
     ("full", "unshaped", "Shaping helps: it is above ratios on refined responses."),
     ("full", "all", "Leaving wrong refinements out helps."),
     ("full", "imitated", "Refinements among sampled responses are above refinements imitated alone."),
     ("full", "solution", "It is the critique: refinements are above as many right solutions, both shaped."),
     ("unshaped", "solution_unshaped", "It is the critique: refinements are above right solutions, both with ratios."),
     ("imitated", "solution_imitated", "It is the critique: refinements are above right solutions, both imitated."),
+    ("noise_0.25_unshaped", "noise_0.25", "At noise 0.25, where few hard types are mended, ratios are above shaping."),
+    ("noise_0.25_longer", "noise_0.25", "At noise 0.25 twice the attempts help."),
     ("noise_0.5", "noise_0.5_all", "The verifier shields from noise: at noise 0.5 wrong refinements do harm."),
 )
 """Arm, rival and the claim that the arm is better."""
@@ -41,7 +42,7 @@ def beside(records: Mapping[str, Records]) -> list[Verdict]:
     """All parts for which there are arms."""
     return [
         _plateau(records["table_far"]),
-        _never_in_tables(records["table_far"]),
+        never(records["table_far"], f"In tables GRPO for {FAR} times the updates never solves hard types."),
         _solved_in_tables(records["table_full"]),
         *(
             _order(records, where, less, more)
@@ -50,7 +51,17 @@ def beside(records: Mapping[str, Records]) -> list[Verdict]:
             if {where + less, where + more} <= set(records)
         ),
         *([_best_rate(records)] if "fast" in records else []),
-        *(_noisy(records, noise) for noise in NOISE if f"noise_{noise:g}" in records),
+        *(
+            [never(records["bonus"], "Nor does GRPO with an entropy bonus ever solve hard types.")]
+            if "bonus" in records
+            else []
+        ),
+        *(
+            _noisy(records, where, noise)
+            for where in ("", "table_")
+            for noise in NOISE
+            if f"{where}noise_{noise:g}" in records
+        ),
         *(_better(records, *row) for row in COMPARED if {row[0], row[1]} <= set(records)),
         _entropy(records),
         _pass_at_k(records),
@@ -68,14 +79,15 @@ def _plateau(own: Records) -> Verdict:
     )
 
 
-def _never_in_tables(own: Records) -> Verdict:
+def never(own: Records, claim: str) -> Verdict:
+    """Hard types are as good as never solved at the end."""
     interval = mean_interval(own.at(HARD_TYPES, -1))
     return Verdict(
-        f"In tables GRPO for {FAR} times the updates never solves hard types.",
+        claim,
         below(interval, NEVER),
         *interval,
         rule=f"success on hard types at the end: supported below {NEVER:g}, refuted above.",
-        sentence=f"{number(interval.estimate, '.4f')} of hard types.",
+        sentence=f"Success, all types and hard ones: {told(own)}; at the start {told(own, 0)}.",
     )
 
 
@@ -118,15 +130,15 @@ def _best_rate(records: Mapping[str, Records]) -> Verdict:
     )
 
 
-def _noisy(records: Mapping[str, Records], noise: float) -> Verdict:
-    own = records[f"noise_{noise:g}"]
-    interval = mean_interval(difference(records, f"noise_{noise:g}", "grpo"))
+def _noisy(records: Mapping[str, Records], where: str, noise: float) -> Verdict:
+    own = records[f"{where}noise_{noise:g}"]
+    interval = mean_interval(difference(records, f"{where}noise_{noise:g}", f"{where}grpo"))
     return Verdict(
-        f"A full critique that is wrong with a chance of {noise:g} still helps.",
+        f"{'Tables' if where else 'Network'}: a full critique that is wrong with a chance of {noise:g} still helps.",
         above(interval, 0.0),
         *interval,
         rule="difference of success at the end to GRPO, paired: supported above 0, refuted below.",
-        sentence=f"Success, all types and hard ones: {told(own)}; without noise {told(records['full'])}.",
+        sentence=f"Success, all types and hard ones: {told(own)}; without noise {told(records[where + 'full'])}.",
     )
 
 
@@ -137,7 +149,8 @@ def _better(records: Mapping[str, Records], own: str, rival: str, claim: str) ->
         above(interval, 0.0),
         *interval,
         rule="difference of success at the end, paired: supported above 0, refuted below.",
-        sentence=f"Success, all types and hard ones: {told(records[own])} against {told(records[rival])}.",
+        sentence=f"Success, all types and hard ones: {told(records[own])} against {told(records[rival])}; "
+        f"on all, mean along training, {number(mean_of_found(on_the_way(records, own, rival, ALL)), '+.3f')}.",
     )
 
 

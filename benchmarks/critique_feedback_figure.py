@@ -29,15 +29,16 @@ ROWS = {
     "far": "GRPO, 4x updates",
     "fast": "GRPO, 3x rate",
     "sampled": "GRPO, no clip, no std",
+    "bonus": "GRPO, entropy bonus",
     "none": "critique: none",
-    "number": "number",
     "indicative": "indicative",
     "located": "located",
     "full": "full",
-    "noise_0.25": "full, noise .25",
+    "noise_0.1": "full, noise .1",
+    "noise_0.25": "noise .25",
+    "noise_0.25_unshaped": "noise .25, ratios",
+    "noise_0.25_longer": "noise .25, 12 attempts",
     "noise_0.5": "noise .5",
-    "noise_0.75": "noise .75",
-    "noise_1": "noise 1",
     "noise_0.5_all": "noise .5, wrong ones kept",
     "all": "full, wrong ones kept",
     "unshaped": "full, ratios",
@@ -49,8 +50,9 @@ ROWS = {
     "table_indicative": "table: indicative",
     "table_located": "table: located",
     "table_full": "table: full",
+    "table_noise_0.25": "table: full, noise .25",
 }
-CUTS = ("none", "noise_0.25", "all", "solution", "table_grpo")
+CUTS = ("none", "noise_0.1", "all", "solution", "table_grpo")
 """Rows before which a line is drawn."""
 
 

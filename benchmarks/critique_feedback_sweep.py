@@ -16,9 +16,8 @@ UNCLIPPED = 1e9  # a bound of the ratio that is never met
 UPDATES = {"quick": 70, "standard": 240, "full": 480}
 TABLE_UPDATES = {"quick": 80, "standard": 160, "full": 320}
 
-NOISE = (0.25, 0.5, 0.75, 1.0)
-DEGREES = ("none", "number", "indicative", "located")
-"""Of the critiques, less than the full one."""
+NOISE = (0.1, 0.25, 0.5)
+BONUS = 0.01  # nats of entropy, in units of reward
 
 DR_GRPO = Spec("dr_grpo", {"clip_low": UNCLIPPED, "clip_high": UNCLIPPED})
 SHAPED, IMITATION = Spec("critique_grpo"), Spec("sft")
@@ -46,11 +45,11 @@ def arms(size: str) -> dict[str, Setting]:
         "slow": network.with_learning(learning_rate=network.learning.learning_rate / FASTER),
         "fast": network.with_learning(learning_rate=network.learning.learning_rate * FASTER),
         "sampled": replace(network, objective=DR_GRPO),
-        "number": refined(network, Critique("number")),
-        **{f"noise_{noise:g}": refined(network, Critique(noise=noise)) for noise in NOISE},
-        "noise_0.5_all": refined(network, Critique(noise=0.5, keep="all")),
+        "bonus": replace(network, objective=Spec("grpo", {"entropy_coefficient": BONUS})),
+        **_noisy(network),
         **_ablations(network),
         **{f"table_{arm}": setting for arm, setting in _main(table).items() if arm != "solution"},
+        "table_noise_0.25": refined(table, Critique(noise=0.25)),
     }
     return {arm: every[arm] for arm in (QUICK if size == "quick" else every)}
 
@@ -70,9 +69,20 @@ def _main(grpo: Setting) -> dict[str, Setting]:
     return {
         "grpo": grpo,
         "far": grpo.with_learning(updates=FAR * grpo.learning.updates),
-        **{degree: refined(grpo, Critique(degree)) for degree in DEGREES if degree != "number"},
+        **{degree: refined(grpo, Critique(degree)) for degree in ("none", "indicative", "located")},
         "full": refined(grpo, Critique()),
         "solution": refined(grpo, Critique("solution")),
+    }
+
+
+def _noisy(grpo: Setting) -> dict[str, Setting]:
+    """The full critique with noise; at a quarter also with ratios, and with twice the attempts (19 responses)."""
+    quarter = Critique(noise=0.25)
+    return {
+        **{f"noise_{noise:g}": refined(grpo, Critique(noise=noise)) for noise in NOISE},
+        "noise_0.25_unshaped": refined(grpo, quarter, DR_GRPO),
+        "noise_0.25_longer": refined(grpo, replace(quarter, rounds=2 * ROUNDS)),
+        "noise_0.5_all": refined(grpo, Critique(noise=0.5, keep="all")),
     }
 
 
