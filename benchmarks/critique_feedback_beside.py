@@ -33,6 +33,7 @@ COMPARED = (
     ("imitated", "solution_imitated", "It is the critique: refinements are above right solutions, both imitated."),
     ("noise_0.25_unshaped", "noise_0.25", "At noise 0.25, where few hard types are mended, ratios are above shaping."),
     ("noise_0.25_longer", "noise_0.25", "At noise 0.25 twice the attempts help."),
+    ("noise_0.5_unshaped", "grpo", "With ratios, a full critique that is wrong with a chance of 0.5 still helps."),
     ("noise_0.5", "noise_0.5_all", "The verifier shields from noise: at noise 0.5 wrong refinements do harm."),
 )
 """Arm, rival and the claim that the arm is better."""

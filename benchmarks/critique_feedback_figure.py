@@ -39,6 +39,7 @@ ROWS = {
     "noise_0.25_unshaped": "noise .25, ratios",
     "noise_0.25_longer": "noise .25, 12 attempts",
     "noise_0.5": "noise .5",
+    "noise_0.5_unshaped": "noise .5, ratios",
     "noise_0.5_all": "noise .5, wrong ones kept",
     "all": "full, wrong ones kept",
     "unshaped": "full, ratios",

@@ -23,10 +23,14 @@ def difference(records: Mapping[str, Records], own: str, rival: str, measure: st
 
 
 def on_the_way(records: Mapping[str, Records], own: str, rival: str, measure: str) -> Array:
-    """The mean along training of the difference, the start left out, ``[n]``; NaN where one of the two diverged."""
-    both = records[own].sound & records[rival].sound
-    mean = (records[own][measure][:, 1:] - records[rival][measure][:, 1:]).mean(1)
-    return np.where(both, mean, np.nan)
+    """The mean of the difference over the updates at which both were measured, the start left out, ``[n]``.
+
+    NaN where one of the two runs diverged.
+    """
+    a, b = records[own], records[rival]
+    _, mine, theirs = np.intersect1d(a.steps[measure], b.steps[measure], return_indices=True)
+    mean = (a[measure][:, mine[1:]] - b[measure][:, theirs[1:]]).mean(1)
+    return np.where(a.sound & b.sound, mean, np.nan)
 
 
 def told(own: Records, place: int = -1) -> str:

@@ -76,13 +76,14 @@ def _main(grpo: Setting) -> dict[str, Setting]:
 
 
 def _noisy(grpo: Setting) -> dict[str, Setting]:
-    """The full critique with noise; at a quarter also with ratios, and with twice the attempts (19 responses)."""
-    quarter = Critique(noise=0.25)
+    """The full critique with noise; also with ratios, and at 0.25 with twice the attempts (19 responses)."""
+    quarter, half = Critique(noise=0.25), Critique(noise=0.5)
     return {
         **{f"noise_{noise:g}": refined(grpo, Critique(noise=noise)) for noise in NOISE},
         "noise_0.25_unshaped": refined(grpo, quarter, DR_GRPO),
         "noise_0.25_longer": refined(grpo, replace(quarter, rounds=2 * ROUNDS)),
-        "noise_0.5_all": refined(grpo, Critique(noise=0.5, keep="all")),
+        "noise_0.5_unshaped": refined(grpo, half, DR_GRPO),
+        "noise_0.5_all": refined(grpo, replace(half, keep="all")),
     }
 
 

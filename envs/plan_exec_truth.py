@@ -63,10 +63,10 @@ def evaluate(env: PlanExec, log_probs: Tensor) -> Evaluation:
     for stage in reversed(range(env.stages)):
         plan = policy.plan[..., stage, :]
         ahead = worth[..., tables.skill] * right.unsqueeze(-3)  # [..., Z, K, M]
-        worth = torch.einsum("...zk,...zkx->...zx", plan * tables.valid[:, stage], ahead)
-        later = torch.einsum("...kxe,...ze->...zkx", policy.execution, entropy)
+        worth = ((plan * tables.valid[:, stage])[..., None] * ahead).sum(-2)
+        later = (policy.execution.unsqueeze(-4) * entropy[..., None, None, :]).sum(-1)
         on_the_way = policy.execution_entropy.unsqueeze(-3) + later
-        entropy = policy.plan_entropy[..., stage, None] + torch.einsum("...zk,...zkx->...zx", plan, on_the_way)
+        entropy = policy.plan_entropy[..., stage, None] + (plan[..., None] * on_the_way).sum(-2)
     return Evaluation(worth.flatten(-2), entropy.flatten(-2))
 
 
@@ -83,7 +83,7 @@ def visits(env: PlanExec, policy: Parts, split: str = "test") -> Tensor:
     for stage in range(env.stages):
         both = policy.plan[..., stage, :, None] * value[..., None, :]  # [..., Z, K, M]
         stages.append(both.mean(-3))
-        value = torch.einsum("...zkx,...kxe->...ze", both, policy.execution)
+        value = _written(both, policy.execution.unsqueeze(-4))
     return torch.stack(stages, -3)
 
 
@@ -103,7 +103,7 @@ def measures(env: PlanExec, log_probs: Tensor) -> dict[str, Tensor]:
     policy = parts(env, log_probs)
     visited, stagewise = visits(env, policy), policy.plan.mean(-3)  # [..., D, K, M] and [..., D, K]
     right = right_chance(env, policy.execution)
-    written = torch.einsum("...dkx,...kxe->...de", visited, policy.execution)
+    written = _written(visited, policy.execution.unsqueeze(-4))
     result = {
         "entropy_plan_conditional": policy.plan_entropy.mean((-2, -1)),
         "entropy_plan_marginal": entropy_of(stagewise).mean(-1),
@@ -118,6 +118,11 @@ def measures(env: PlanExec, log_probs: Tensor) -> dict[str, Tensor]:
         result["entropy_strategy_marginal"] = entropy_of(strategies(policy.plan))
     success = evaluate(env, log_probs).reward[..., env.prompts("test")].unflatten(-1, (env.types, -1)).mean(-1)
     return result | by_difficulty(env, success)
+
+
+def _written(visited: Tensor, execution: Tensor) -> Tensor:
+    """How often each value is written: skills carried out at values ``[..., K, M]``, executions ``[..., K, M, M]``."""
+    return (visited[..., None] * execution).sum((-3, -2))
 
 
 def strategies(plan: Tensor) -> Tensor:
