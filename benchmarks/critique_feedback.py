@@ -15,8 +15,9 @@ Sweep
     for four times the updates, with an entropy bonus, and without clip and division by the standard deviation.
     Critique-GRPO with groups of 7 sampled responses and one refined one, up to 6 attempts at it: 13 responses at most.
     Critiques by degree: none, indicative, located, full; the full one with noise, at 0.25 and 0.5 also with ratios, at
-    0.25 with 12 attempts. One thing changed: ratios in the place of shaping, wrong refinements kept, refinements imitated (SFT) and
-    nothing else; and right solutions in the place of refinements, as many, shaped, with ratios, or imitated.
+    0.25 with 12 attempts. One thing changed: ratios in the place of shaping, wrong refinements kept, refinements
+    imitated (SFT) and nothing else; and right solutions in the place of refinements, as many, shaped, with ratios, or
+    imitated.
 Measure
     Exact, of held-out prompts: success on all types and on hard ones, entropy, pass@k. Nothing of a critique is seen
     by a policy that is measured.
