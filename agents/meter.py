@@ -91,18 +91,23 @@ class Meter:
         not 0 or 1.
         """
         env, table = self._env, self._policy.table(self._env)
+        self.probe(update)
         if env.binary_reward and env.vocabulary**env.horizon <= MAX_ENUMERATED:
             self._measure_coverage(update, table)
+        if self._adaptation is not None:
+            for name, value in self._adaptation.measure(self._policy).items():
+                self._add(name, update, value.double())
+
+    def probe(self, update: int) -> None:
+        """The probes alone."""
+        env = self._env
         for probe in self._probes:
             assert self._start is not None
-            for name, value in probe(env, table, self._start).items():
+            for name, value in probe(env, self._policy.table(env), self._start).items():
                 self._add(name, update, value.double())
         for probe_policy in self._policy_probes:
             assert self._start_policy is not None
             for name, value in probe_policy(env, self._policy, self._start_policy).items():
-                self._add(name, update, value.double())
-        if self._adaptation is not None:
-            for name, value in self._adaptation.measure(self._policy).items():
                 self._add(name, update, value.double())
 
     def _measure_coverage(self, update: int, table: Tensor) -> None:

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from toybed import runner, study
-from toybed.agents.config import Adaptation, Meta, Setting, Spec, Start, Supervised
+from toybed.agents.config import Adaptation, Imitation, Meta, Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
 from toybed.stats import Interval
 from toybed.store import Store
@@ -415,8 +415,17 @@ OTHERS: dict[str, Setting] = {
             "max_grad_norm": 0.5,
             "measure_every": 10,
             "schedule": (("planning", 2),),
+            "optimizer": "sgd",
+            "weights": "bf16",
+            "train_on": (0.0, 0.5),
+            "replicate": 1,
         }.items()
     },
+    "weight_decay": BASE.with_learning(optimizer="adamw", weight_decay=0.1),
+    "start's weights": replace(BASE, start=Start(weights="bf16")),
+    "imitation": replace(BASE, learner=Imitation()),
+    "probes on the way": replace(BASE, probes_on_the_way=True),
+    "what is trained": replace(BASE, start=Start(after=BASE, trains="changed")),
     "learner": replace(BASE, learner=Meta()),
     "method": replace(BASE, learner=Meta(method="fomaml")),
     "inner steps": replace(BASE, learner=Meta(adaptation=Adaptation(steps=2))),
