@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from toybed.agents.config import Heads
 from toybed.agents.policies import MLPPolicy, Policy
-from toybed.envs.core import ILLEGAL, Evaluation, TokenEnv, check_split
+from toybed.envs.core import ILLEGAL, Evaluation, Reading, TokenEnv, check_split
 from toybed.errors import ToybedError
 from toybed.streams import Streams
 
@@ -26,7 +26,13 @@ class HeadedState(tuple[Tensor, ...]):
 
 
 def with_heads(env: TokenEnv, heads: Heads) -> TokenEnv:
-    """The world as a policy of several heads sees it; with one head, the world."""
+    """The world as a policy of several heads sees it; with one head, the world.
+
+    Raises:
+        ToybedError: several heads, in a world whose contexts cannot be listed.
+    """
+    if heads.count > 1 and not env.tabulated:
+        raise ToybedError(f"{env.title} cannot be listed, so that heads are not measured there; allowed: heads=1")
     return env if heads.count == 1 else Headed(env, heads, device=env.device)
 
 
@@ -73,9 +79,16 @@ class Headed(TokenEnv):
         return (self.heads.count, *self.env.observation_sizes)
 
     @property
-    def history(self) -> int | None:
-        """The world's, one entry later."""
-        return None if self.env.history is None else self.env.history + 1
+    def reading(self) -> Reading | None:
+        """The number of the head, then what the world shows."""
+        if (reading := self.env.reading) is None:
+            return None
+        later = tuple(tuple(entry + 1 for entry in frame) for frame in reading.frames)
+        return Reading(((0,), *later), (self.heads.count, *reading.sizes))
+
+    def position(self, observation: Tensor) -> Tensor:
+        """As the world's."""
+        return self.env.position(observation[..., 1:])
 
     @property
     def n_prompts(self) -> int:

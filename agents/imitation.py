@@ -16,7 +16,7 @@ from toybed.agents.rollout import (
     rollout,
     training_prompts,
 )
-from toybed.agents.supervised import demonstrator_table, mean_of_right
+from toybed.agents.supervised import get_demonstrator, mean_of_right
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.measures.entropy import token_entropy
@@ -53,7 +53,7 @@ class Imitator:
         if learning.schedule:
             raise ToybedError("Learning: imitation follows no schedule; allowed: ()")
         self.env, self.policy, self.learning, self.imitation = env, policy, learning, imitation
-        self._table = demonstrator_table(env, imitation.demonstrator)
+        self._demonstrator = get_demonstrator(env, imitation.demonstrator)
         rate = learning.learning_rate if learning_rate is None else learning_rate
         self._optimizer = make_optimizer(policy, learning, rate)
         self._streams = Streams(f"imitation{later_draws(learning, stage)}", seeds, env.device)
@@ -91,11 +91,14 @@ class Imitator:
         return {"reward": demo.reward.mean((1, 2)), **means}
 
     def _demonstrations(self) -> Rollout:
-        def log_probs(observation: Tensor, legal: Tensor | None) -> Tensor:
-            return self._table[self.env.context_index(observation)]
-
         prompt = draw_prompts(self._pool, self.learning.prompts, self._streams)
-        return rollout(self.env, log_probs, prompt, self.learning.group, self._streams)
+        return rollout(
+            self.env,
+            lambda observation, legal: self._demonstrator(observation),
+            prompt,
+            self.learning.group,
+            self._streams,
+        )
 
     def _step(self, demo: Rollout, part: slice) -> dict[str, Tensor]:
         """One step on the prompts of ``part``, and what it saw, each ``[S]``."""

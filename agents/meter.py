@@ -1,4 +1,4 @@
-"""Exact measurements of stacked policies along a run, and what becomes of them: curves."""
+"""Measurements of stacked policies along a run, and what becomes of them: curves."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from toybed.agents.optimization import CAUSES
 from toybed.agents.policies import Policy
 from toybed.agents.probes import POLICY_PROBES, get_policy_probe, get_probe
 from toybed.agents.results import Curve, RunResult
-from toybed.envs.core import MAX_ENUMERATED, TokenEnv, sample_of
+from toybed.agents.sampled_worth import sampled_worth
+from toybed.envs.core import MAX_ENUMERATED, Evaluation, TokenEnv, sample_of
 from toybed.errors import ToybedError
 from toybed.measures.diversity import coverage, pass_at_k_exact
 
 PASS_AT = (4, 16, 64, 256)
 COVERAGE_AT = (16, 256)
 COVERAGE_PROMPTS = 128
+SPLITS_MEASURED = ("train", "test")
+SAMPLED_PROMPTS = 1024
+"""Train prompts that are measured in a world that is not tabulated; of its test prompts all are."""
+
 LOST_BELOW = 1e-3
 
 
@@ -35,6 +40,7 @@ class Meter:
             take at the start and at the end.
         adaptation: adapts the policies to every task, at the start and at the end; or None.
         start: the policies as they start, in a copy that is not trained: what probes of policies compare with.
+        seeds: the runs' root seeds: in a world that is not tabulated what is measured is sampled.
 
     Raises:
         ToybedError: a probe is unknown, or one of policies has no start to compare with.
@@ -47,6 +53,7 @@ class Meter:
         probes: Sequence[str] = (),
         adaptation: AdaptationMeter | None = None,
         start: Policy | None = None,
+        seeds: Sequence[int] = (),
     ) -> None:
         self._env, self._policy, self._adaptation, self._start_policy = env, policy, adaptation, start
         self._policy_probes = [get_policy_probe(name) for name in probes if name in POLICY_PROBES]
@@ -54,34 +61,50 @@ class Meter:
         if self._policy_probes and start is None:
             raise ToybedError("Meter: probes of policies compare with the start: pass start=..., a copy of the policy")
         self._start = policy.table(env) if self._probes else None
-        everything = env.prompts()
-        self._splits = {split: torch.isin(everything, env.prompts(split)) for split in ("train", "test")}
+        self._seeds = seeds
         self._points: dict[str, list[tuple[int, NDArray[np.float64]]]] = {}
 
     def measure(self, update: int, sampled: dict[str, Tensor]) -> NDArray[np.bool_]:
-        """Exact reward, entropy (nats per token) and pass@k on both splits, the world's own measures, the last batch's.
+        """Reward, entropy (nats per token) and pass@k on both splits, the world's own measures, the last batch's.
 
-        Pass@k and ``lost`` (share of prompts that are all but never solved) only where rewards are 0 or 1.
+        All are exact in a world that is tabulated; in others :mod:`~toybed.agents.sampled_worth` says how they are
+        estimated. Pass@k and ``lost`` (share of prompts that are all but never solved) only where rewards are 0 or 1
+        and each prompt's success is known exactly.
 
         Returns:
             Which runs still have a finite policy, bool ``[S]``.
         """
-        table = self._policy.table(self._env)
-        exact = self._env.evaluate(table)
-        for split, chosen in self._splits.items():
-            success = exact.reward[:, chosen].double()
+        worth, own = self._worth()
+        exact = self._env.tabulated or self._env.horizon == 1
+        for split, (reward, entropy) in worth.items():
+            success = reward.double()
             self._add(f"reward_{split}", update, success.mean(1))
-            self._add(f"entropy_{split}", update, exact.entropy[:, chosen].double().mean(1) / self._env.horizon)
-            if self._env.binary_reward:
+            self._add(f"entropy_{split}", update, entropy.double().mean(1) / self._env.horizon)
+            if self._env.binary_reward and exact:
                 for k in PASS_AT:
                     self._add(f"pass@{k}_{split}", update, pass_at_k_exact(success, k).mean(1))
                 self._add(f"lost_{split}", update, (success < LOST_BELOW).double().mean(1))
-        for name, value in self._env.measures(table).items():
+        for name, value in own.items():
             self._add(name, update, value.double())
         for name, value in sampled.items():
             self._add(f"sampled_{name}", update, value.double())
-        finite: NDArray[np.bool_] = torch.isfinite(exact.reward).all(1).cpu().numpy()
-        return finite
+        finite = torch.stack([torch.isfinite(reward).all(1) for reward, _ in worth.values()]).all(0)
+        return np.asarray(finite.cpu().numpy())
+
+    def _worth(self) -> tuple[dict[str, Evaluation], dict[str, Tensor]]:
+        """Worth on the prompts of both splits, each ``[S, P]``, and the world's own measures, each ``[S]``."""
+        env = self._env
+        if env.tabulated:
+            table = self._policy.table(env)
+            whole, everything = env.evaluate(table), env.prompts()
+            parts = {split: torch.isin(everything, env.prompts(split)) for split in SPLITS_MEASURED}
+            return {
+                split: Evaluation(whole.reward[:, part], whole.entropy[:, part]) for split, part in parts.items()
+            }, env.measures(table)
+        train, test = sample_of(env.prompts("train"), SAMPLED_PROMPTS), env.prompts("test")
+        seen, unseen = (sampled_worth(env, self._policy, prompt, self._seeds) for prompt in (train, test))
+        worth = {"train": Evaluation(seen.reward, seen.entropy), "test": Evaluation(unseen.reward, unseen.entropy)}
+        return worth, env.measure_answers(test, unseen.state, unseen.answer)
 
     def measure_more(self, update: int) -> None:
         """What is measured at the start and at the end only, because it takes its time: coverage, probes, adaptation.
@@ -90,10 +113,10 @@ class Meter:
         128 test prompts that have one. Left out where a prompt has too many responses to enumerate, or rewards are
         not 0 or 1.
         """
-        env, table = self._env, self._policy.table(self._env)
+        env = self._env
+        if env.tabulated and env.binary_reward and env.vocabulary**env.horizon <= MAX_ENUMERATED:
+            self._measure_coverage(update, self._policy.table(env))
         self.probe(update)
-        if env.binary_reward and env.vocabulary**env.horizon <= MAX_ENUMERATED:
-            self._measure_coverage(update, table)
         if self._adaptation is not None:
             for name, value in self._adaptation.measure(self._policy).items():
                 self._add(name, update, value.double())

@@ -8,6 +8,7 @@ bit. Hence some choices that are not about speed: widths are multiples of 4, not
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,13 @@ TABLE_ROWS = 4096
 
 
 class SequencePolicy(Policy):
-    """What the two have in common: a vector for each value of each entry, a causal reader, a linear head.
+    """What the two have in common: a vector for each value of each entry, a causal reader of frames, a linear head.
 
     Args:
-        env: a world whose observation is a history (:attr:`~toybed.envs.core.TokenEnv.history`).
+        env: a world whose observation is a sequence (:attr:`~toybed.envs.core.TokenEnv.reading`).
         streams: the initial weights' randomness, one stream for each run.
         name: of the policy, for errors.
-        width: numbers that are known after each entry.
+        width: numbers that are known after each frame.
         embedding: length of an entry's vector.
 
     Raises:
@@ -38,50 +39,62 @@ class SequencePolicy(Policy):
 
     def __init__(self, env: TokenEnv, streams: Streams, *, name: str, width: int, embedding: int) -> None:
         super().__init__()
-        if env.history is None:
+        if env.reading is None:
             raise ToybedError(
                 f"{name} reads the response's history, which {env.title} does not show; "
-                'allowed: chain_reach with view="tokens"'
+                'allowed: a world that does, such as chain_reach with view="tokens"'
             )
         check_width(name, width)
         if embedding < 1:
             raise ToybedError(f"{name}: embedding is {embedding}; allowed: at least 1")
         self.runs = len(streams)
-        self._prompt, self._vocabulary = env.history, env.vocabulary
-        # A token that has not been chosen is never read: it has no vector.
-        sizes = [*env.observation_sizes[: env.history], *(env.vocabulary,) * (len(env.observation_sizes) - env.history)]
-        self.embedding = nn.Parameter(uniform_weights(streams, (sum(sizes), embedding), 3**0.5))
+        self._frames, self._sizes = env.reading
+        self._before_first = len(self._frames) - env.horizon  # the frame after which the first token is chosen
+        self._position = env.position
+        self.embedding = nn.Parameter(uniform_weights(streams, (sum(self._sizes), embedding), 3**0.5))
         self.weight_head = nn.Parameter(uniform_weights(streams, (width, env.vocabulary), width**-0.5))
         self.bias_head = nn.Parameter(uniform_weights(streams, (1, env.vocabulary), width**-0.5))
         self.first_row: Tensor
-        starts = torch.tensor([sum(sizes[:f]) for f in range(len(sizes))], device=env.device)
-        self.register_buffer(
-            "first_row", first_rows(self.runs, sum(sizes), env.device)[..., None] + starts, persistent=False
-        )
+        self.last_value: Tensor
+        sizes = torch.tensor(self._sizes, device=env.device)
+        first_row = first_rows(self.runs, sum(self._sizes), env.device)[..., None] + sizes.cumsum(0) - sizes
+        self.register_buffer("first_row", first_row, persistent=False)
+        self.register_buffer("last_value", sizes - 1, persistent=False)
 
     @abstractmethod
-    def read(self, rows: Tensor) -> Tensor:
-        """What is known after each entry, ``[S, N, E, width]``; entry e depends on entries up to e alone.
+    def read(self, frames: Sequence[Tensor]) -> Tensor:
+        """What is known after each frame, ``[S, N, E, width]``; frame e depends on frames up to e alone.
 
         Args:
-            rows: of the flattened embeddings ``[S * rows, embedding]``, one for each entry, ``[S, N, E]``.
+            frames: of each the rows of the flattened embeddings ``[S * rows, embedding]`` of its entries, whose vectors
+                are summed: ``[S, N, entries]``.
         """
 
     def forward(self, observation: Tensor) -> Tensor:
         """Logits ``[S, N, V]`` of the next token, for histories ``[S, N, F]`` of any lengths."""
-        known = self._prompt + (observation[..., self._prompt :] < self._vocabulary).sum(-1)
-        longest = int(known.max())
-        hidden = self._read(observation[..., :longest])
-        last = (known - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
+        known = self._before_first + self._position(observation)
+        hidden = self.hidden(observation, int(known.max()) + 1)
+        last = known[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
         return torch.baddbmm(self.bias_head, hidden.gather(2, last).squeeze(2), self.weight_head)
 
     def response_log_probs(
         self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
     ) -> Tensor:
         """Log-probabilities ``[S, B, G, T, V]`` at every position, from one pass over the last observation."""
-        hidden = self._read(observation[..., -1, :].flatten(1, -2))[:, :, self._prompt - 1 :]
+        group = observation.shape[2]
+        if shared_start and observation.shape[3] == 1:  # nothing parts the responses before their only token
+            alone = self.response_log_probs(observation[:, :, :1], None if legal is None else legal[:, :, :1])
+            return alone.expand(-1, -1, group, -1, -1)
+        hidden = self.hidden(observation[..., -1, :].flatten(1, -2))[:, :, self._before_first :]
         logits = torch.baddbmm(self.bias_head, hidden.flatten(1, 2), self.weight_head)
         return normalise(logits.view(*observation.shape[:-1], -1), legal)
+
+    def hidden(self, observation: Tensor, frames: int | None = None) -> Tensor:
+        """What is known after each of the first ``frames`` frames (all): ``[S, N, F]`` to ``[S, N, frames, width]``."""
+        # What is to come is read as some value, after everything that anyone asks for.
+        entries = observation.shape[-1]
+        rows = torch.minimum(observation, self.last_value[:entries]) + self.first_row[..., :entries]
+        return self.read([rows[..., list(frame)] for frame in self._frames[:frames]])
 
     def output(self) -> tuple[nn.Parameter, ...]:
         """Weights and biases of the head."""
@@ -91,14 +104,7 @@ class SequencePolicy(Policy):
     def table(self, env: TokenEnv) -> Tensor:
         """The policy as a table over the world's contexts, ``[S, C, V]``; without gradient."""
         parts = env.contexts().split(TABLE_ROWS)
-        return torch.cat([self.log_probs(part.expand(self.runs, -1, -1)) for part in parts], 1)
-
-    def _read(self, observation: Tensor) -> Tensor:
-        entries = observation.shape[-1]
-        # What is to come is read as some token, after everything that anyone asks for.
-        tokens = observation[..., self._prompt :].clamp(max=self._vocabulary - 1)
-        observation = torch.cat([observation[..., : self._prompt], tokens], -1)
-        return self.read(observation + self.first_row[..., :entries])
+        return torch.cat([self.log_probs(part.expand(self.runs, -1, -1), env.legal_at(part)) for part in parts], 1)
 
 
 class GRUPolicy(SequencePolicy):
@@ -108,7 +114,7 @@ class GRUPolicy(SequencePolicy):
     ``h' = (1 - z) n + z h``, biases left out; h begins at 0, and the logits are linear in h.
 
     Args:
-        env: a world whose observation is a history.
+        env: a world whose observation is a sequence.
         streams: the initial weights' randomness, one stream for each run.
         width: units.
         embedding: length of the vector of an entry's value.
@@ -121,15 +127,18 @@ class GRUPolicy(SequencePolicy):
         self.bias_input = nn.Parameter(uniform_weights(streams, (1, 3 * width), bound))
         self.weight_hidden = nn.Parameter(uniform_weights(streams, (width, 3 * width), bound))
         self.bias_hidden = nn.Parameter(uniform_weights(streams, (1, 3 * width), bound))
+        leading = {frame[0] for frame in self._frames}
+        rows = [float(entry in leading) for entry, size in enumerate(self._sizes) for _ in range(size)]
+        self.leads: Tensor  # 1 on the rows of each frame's first entry, which bring the input's bias
+        self.register_buffer("leads", torch.tensor(rows, device=env.device)[:, None], persistent=False)
 
-    def read(self, rows: Tensor) -> Tensor:
-        """The units after each entry, ``[S, N, E, width]``, for ``rows [S, N, E]``."""
+    def read(self, frames: Sequence[Tensor]) -> Tensor:
+        """The units after each frame, ``[S, N, E, width]``."""
         # The input's weights are applied to the few vectors, not to the many entries that use them.
-        table = torch.baddbmm(self.bias_input, self.embedding, self.weight_input).flatten(0, 1)
+        table = torch.baddbmm(self.bias_input * self.leads, self.embedding, self.weight_input).flatten(0, 1)
         hidden, after = None, []
-        for row in rows.unbind(2):
-            given = table.index_select(0, row.flatten()).view(*row.shape, -1)
-            hidden = self._step(given, hidden)
+        for rows in frames:
+            hidden = self._step(_summed(table, rows), hidden)
             after.append(hidden)
         return torch.stack(after, 2)
 
@@ -151,7 +160,7 @@ class TransformerPolicy(SequencePolicy):
     the logits are linear in ``norm(x)``.
 
     Args:
-        env: a world whose observation is a history.
+        env: a world whose observation is a sequence.
         streams: the initial weights' randomness, one stream for each run.
         width: length of x.
         layers: blocks.
@@ -171,15 +180,16 @@ class TransformerPolicy(SequencePolicy):
                 f"transformer: width {width} gives {heads} heads {width / heads:g} numbers each; "
                 "allowed: multiples of 4, so that a run alone is the run in a stack"
             )
-        # Entries already differ by their vectors: positions begin at 0, where they do not drown them.
-        self.position = nn.Parameter(torch.zeros(self.runs, 1, len(env.observation_sizes), width, device=env.device))
+        # Frames already differ by their vectors: positions begin at 0, where they do not drown them.
+        self.position = nn.Parameter(torch.zeros(self.runs, 1, len(self._frames), width, device=env.device))
         self.blocks = nn.ModuleList(_Block(streams, width, heads, expansion, env.device) for _ in range(layers))
         self.norm = _Norm(self.runs, width, env.device)
 
-    def read(self, rows: Tensor) -> Tensor:
-        """The normalised x after each entry, ``[S, N, E, width]``, for ``rows [S, N, E]``."""
-        x = self.embedding.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, -1)
-        x = x + self.position[:, :, : rows.shape[-1]]
+    def read(self, frames: Sequence[Tensor]) -> Tensor:
+        """The normalised x after each frame, ``[S, N, E, width]``."""
+        vectors = self.embedding.flatten(0, 1)
+        x = torch.stack([_summed(vectors, rows) for rows in frames], 2)
+        x = x + self.position[:, :, : x.shape[2]]
         for block in self.blocks:
             x = block(x)
         normed: Tensor = self.norm(x)
@@ -237,6 +247,12 @@ class _Block(nn.Module):
         score = torch.bmm(query, key.mT) * query.shape[-1] ** -0.5
         mixed = torch.bmm(score.masked_fill(ahead, -torch.inf).softmax(-1), value)
         return mixed.view(runs, rows, self._heads, entries, -1).transpose(2, 3).flatten(3)
+
+
+def _summed(table: Tensor, rows: Tensor) -> Tensor:
+    """The sum of a frame's rows ``[S, N, entries]`` of ``table [R, width]``: ``[S, N, width]``."""
+    found = table.index_select(0, rows.flatten()).view(*rows.shape, -1)
+    return found.squeeze(2) if rows.shape[2] == 1 else found.sum(2)
 
 
 def _sigmoid(x: Tensor) -> Tensor:

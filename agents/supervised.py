@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,14 +18,10 @@ from toybed.errors import unknown
 from toybed.streams import Streams
 
 
-def demonstrations(env: TokenEnv, table: Tensor, count: int, streams: Streams) -> Rollout:
-    """``count`` responses of a table policy ``[C, V]`` to train prompts: a rollout with B = ``count`` and G = 1."""
-
-    def log_probs(observation: Tensor, legal: Tensor | None) -> Tensor:
-        return table[env.context_index(observation)]
-
+def demonstrations(env: TokenEnv, policy: Callable[[Tensor], Tensor], count: int, streams: Streams) -> Rollout:
+    """``count`` responses of a demonstrator to train prompts: a rollout with B = ``count`` and G = 1."""
     prompt = draw_prompts(env.prompts("train"), count, streams)
-    return rollout(env, log_probs, prompt, 1, streams)
+    return rollout(env, lambda observation, legal: policy(observation), prompt, 1, streams)
 
 
 def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) -> Tensor:
@@ -47,18 +43,18 @@ def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Stream
     return [_fit(env, policy, stage, streams) for stage in config.stages][-1]
 
 
-def demonstrator_table(env: TokenEnv, style: Mapping[str, Any]) -> Tensor:
-    """The world's demonstrator of that style as a table of log-probabilities, ``[C, V]``.
+def get_demonstrator(env: TokenEnv, style: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    """The world's demonstrator of that style: from an observation ``[..., F]`` to log-probabilities ``[..., V]``.
 
     Raises:
         ToybedError: it has no such option.
     """
     _check_demonstrator(env, style)
-    return env.demonstrator(**style)
+    return env.demonstrate(**style)
 
 
 def _check_demonstrator(env: TokenEnv, style: Mapping[str, Any]) -> None:
-    options = inspect.signature(env.demonstrator).parameters
+    options = inspect.signature(env.demonstrator if env.tabulated else env.demonstrate).parameters
     for name in style:
         if name not in options:
             raise unknown(f"option of {env.title}'s demonstrator", name, options)
@@ -66,11 +62,11 @@ def _check_demonstrator(env: TokenEnv, style: Mapping[str, Any]) -> None:
 
 def _fit(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) -> Tensor:
     """One stage: the loss of each run at each step, ``[steps, S]``."""
-    table = env.demonstrator(**config.demonstrator)
+    demonstrator = env.demonstrate(**config.demonstrator)
     optimizer = StackedAdam(policy, config.learning_rate, max_grad_norm=1.0)
     losses = []
     for _ in range(config.steps):
-        demo = demonstrations(env, table, config.demonstrations, streams)
+        demo = demonstrations(env, demonstrator, config.demonstrations, streams)
         log_prob = choose(policy.response_log_probs(demo.observation, demo.legal), demo.token)
         loss = -(mean_of_right(log_prob, demo.reward) if config.right_only else log_prob.mean((1, 2, 3)))
         optimizer.step(loss)

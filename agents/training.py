@@ -95,7 +95,7 @@ def train_runs(
     adaptation = None
     if setting.adaptation is not None:
         adaptation = AdaptationMeter(env, setting.policy, seeds, setting.adaptation)
-    meter = Meter(env, policy, setting.probes, adaptation, start=reference)
+    meter = Meter(env, policy, setting.probes, adaptation, start=reference, seeds=seeds)
     # A base or an earlier run that came to grief left parameters that are not finite.
     lost = ~meter.measure(0, {})
     diverged_at, cause = np.where(lost, 0, -1), np.where(lost, POLICY_LOST, 0)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from toybed.envs.core import MAX_ENUMERATED, Evaluation, TokenEnv, check_split
+from toybed.envs.core import MAX_ENUMERATED, Evaluation, Reading, TokenEnv, check_split
 from toybed.errors import ToybedError
 
 STYLE = (4.0, 3.0, 2.0, 1.5, 1.0, 0.7, 0.5, 0.3)
@@ -96,13 +96,22 @@ class ChainReach(TokenEnv):
 
     @property
     def observation_sizes(self) -> tuple[int, ...]:
-        if self.history is not None:
+        if self.view == "tokens":
             return (self.modulus, self.modulus, *(self.operations + 1,) * (self.length - 1))
         return (self.modulus, self.modulus, self.length + 1)
 
     @property
-    def history(self) -> int | None:
-        return 2 if self.view == "tokens" else None
+    def reading(self) -> Reading | None:
+        if self.view == "state":
+            return None
+        entries = range(len(self.observation_sizes))
+        sizes = (self.modulus, self.modulus, *(self.operations,) * (self.length - 1))
+        return Reading(tuple((entry,) for entry in entries), sizes)
+
+    def position(self, observation: Tensor) -> Tensor:
+        if self.view == "state":
+            return observation[..., 2]
+        return (observation[..., 2:] < self.operations).sum(-1)
 
     @property
     def n_prompts(self) -> int:
@@ -111,7 +120,7 @@ class ChainReach(TokenEnv):
     # -- how it moves ----------------------------------------------------------------------------------------------
     def reset(self, prompt: Tensor, noise: Tensor | None = None) -> ChainState | ChainHistory:
         start, goal = prompt // self.modulus, prompt % self.modulus
-        if self.history is None:
+        if self.view == "state":
             return ChainState(start, goal, torch.zeros_like(prompt))
         to_come = torch.full_like(prompt, self.operations)
         seen = torch.stack([goal, start, *(to_come,) * (self.length - 1)], -1)
@@ -180,7 +189,7 @@ class ChainReach(TokenEnv):
         return 1.0 / self.modulus
 
     def contexts(self) -> Tensor:
-        if self.history is not None:
+        if self.view == "tokens":
             return self._histories()
         time, value, goal = torch.meshgrid(
             torch.arange(self.length, device=self.device),
@@ -191,7 +200,7 @@ class ChainReach(TokenEnv):
         return torch.stack([value, goal, time], -1).flatten(0, -2)
 
     def context_index(self, observation: Tensor) -> Tensor:
-        if self.history is not None:
+        if self.view == "tokens":
             return self._history_index(observation)
         value, goal, time = observation.unbind(-1)
         return (time * self.modulus + value) * self.modulus + goal
@@ -221,7 +230,7 @@ class ChainReach(TokenEnv):
         solver = torch.where(total > 0, ahead / total.clamp(min=1e-300), uniform)
         mixed = (1 - noise) * solver + noise * uniform
         table = mixed.transpose(2, 3).reshape(-1, self.operations).clamp(min=1e-38).log().float()
-        return table if self.history is None else table[self._state_of_history()]
+        return table if self.view == "state" else table[self._state_of_history()]
 
     def evaluate(self, log_probs: Tensor) -> Evaluation:
         """Exact reward and sequence entropy on all prompts, by dynamic programming backwards in time.
@@ -229,7 +238,7 @@ class ChainReach(TokenEnv):
         ``W_t(x, g) = sum_j pi(j | x, g, t) W_{t+1}(op_j x, g)``, and with ``H(pi)`` added at each step for entropy.
         In the tokens view the same over histories: as much work as the table has entries.
         """
-        if self.history is not None:
+        if self.view == "tokens":
             return self._evaluate_histories(log_probs)
         m, lead = self.modulus, log_probs.shape[:-2]
         log_pi = log_probs.view(*lead, self.length, m, m, self.operations)

@@ -7,6 +7,7 @@ The leading axes of a state are free, so the same functions serve one episode (g
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
@@ -32,6 +33,20 @@ class Evaluation(NamedTuple):
 
     reward: Tensor
     entropy: Tensor
+
+
+class Reading(NamedTuple):
+    """How a policy that reads sequences reads an observation: frame by frame, causally.
+
+    Token t of T is chosen after frame ``len(frames) - T + t``; frames after that one are not read there.
+
+    Attributes:
+        frames: groups of entries that are read at once, in their order.
+        sizes: how many values of each entry can be read; those above stand for what is still to come.
+    """
+
+    frames: tuple[tuple[int, ...], ...]
+    sizes: tuple[int, ...]
 
 
 class Each(NamedTuple):
@@ -79,13 +94,22 @@ class TokenEnv(ABC):
         """An observation is a vector of F integers; entry f is below ``observation_sizes[f]``."""
 
     @property
-    def history(self) -> int | None:
-        """Where in the observation the response's own tokens begin; None where the observation hides them.
-
-        From this entry on the observation holds the tokens chosen so far, in order, and V for those to come; the
-        entries before it are the prompt. With it policies can read the observation as a sequence.
-        """
+    def reading(self) -> Reading | None:
+        """How the observation is read as a sequence; None where it hides the response's own tokens."""
         return None
+
+    def position(self, observation: Tensor) -> Tensor:
+        """How many tokens have been chosen at ``observation [..., F]``, ``[...]``, where there is a :attr:`reading`."""
+        raise ToybedError(f"{self.title} does not show how many tokens have been chosen")
+
+    @property
+    def tabulated(self) -> bool:
+        """Whether the contexts can be listed. A policy is then a table, and what it is worth is known exactly.
+
+        Where not, :meth:`contexts` raises, and what a policy is worth is estimated from sampled responses
+        (:func:`toybed.agents.sampled_worth.sampled_worth`).
+        """
+        return True
 
     @property
     @abstractmethod
@@ -185,9 +209,17 @@ class TokenEnv(ABC):
     def random_baseline(self) -> float:
         """The mean reward of uniformly random legal tokens over all prompts."""
 
-    @abstractmethod
     def demonstrator(self, *args: Any, **style: Any) -> Tensor:
         """Log-probabilities ``[C, V]`` over :meth:`contexts` of a policy whose responses serve as demonstrations."""
+        raise ToybedError(f"{self.title} has no demonstrator that is a table")
+
+    def demonstrate(self, **style: Any) -> Callable[[Tensor], Tensor]:
+        """The demonstrator as a function from observations ``[..., F]`` to log-probabilities ``[..., V]``.
+
+        A world that is not tabulated has this one only, and names its options here.
+        """
+        table = self.demonstrator(**style)
+        return lambda observation: table[self.context_index(observation)]
 
     def score(self, reward: Tensor) -> Tensor:
         """Reward on the world's own scale: 0 for random tokens, 1 for the optimum."""
@@ -252,6 +284,16 @@ class TokenEnv(ABC):
 
     def measures(self, log_probs: Tensor) -> dict[str, Tensor]:
         """What else is exactly known of a policy ``[..., C, V]`` in this world: ``[...]`` by name; here nothing."""
+        return {}
+
+    def measure_answers(self, prompt: Tensor, state: Any, answer: Tensor) -> dict[str, Tensor]:
+        """What else samples say of a policy in a world that is not tabulated: ``[S]`` by name; here nothing.
+
+        Args:
+            prompt: all test prompts, ``[P]``.
+            state: before the last token of sampled responses, axes ``[S, P, G]``.
+            answer: probabilities of that token, ``[S, P, G, V]``.
+        """
         return {}
 
     def evaluate_each(self, log_probs: Tensor) -> Each:

@@ -31,8 +31,9 @@ def update_anatomy(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Te
 
     Returns:
         Shares of all weights: ``changed_fp32``; ``changed_tolerance`` (by more than 1e-5); ``changed_relative`` (by
-        more than 1e-3 of themselves); ``changed_bf16``, when start and end are rounded to bf16; ``past_half_ulp``, by more
-        than half the spacing of bf16; ``changed_bf16_at_<size>``, when the update is brought to that length first.
+        more than 1e-3 of themselves); ``changed_bf16``, when start and end are rounded to bf16; ``past_half_ulp``, by
+        more than half the spacing of bf16; ``changed_bf16_at_<size>``, when the update is brought to that length first
+        (NaN where nothing moved).
         ``update_size``, the update's norm over that of the start; ``median_ulp``, the median of ``|delta|`` in spacings
         of bf16. And the rank of the update, mean over matrices (tensors of two axes), of the difference in float32,
         ``..._fp32``, and of the rounded weights, ``..._bf16``: ``rank``, ``effective_rank`` and ``top_energy``, as
@@ -49,9 +50,11 @@ def update_anatomy(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Te
         "past_half_ulp": moved_past_half_ulp(before, after),
     }
     for size in SIZES:
-        brought = rescaled(before, after, size)
-        masks[f"changed_bf16_at_{size:g}"] = changed_in_bf16(before, brought)
+        masks[f"changed_bf16_at_{size:g}"] = changed_in_bf16(before, rescaled(before, after, size))
     measures = {name: mask.double().mean(1) for name, mask in masks.items()}
+    still = ~masks["changed_fp32"].any(1)
+    for size in SIZES:
+        measures[f"changed_bf16_at_{size:g}"].masked_fill_(still, torch.nan)
     measures["update_size"] = delta.double().norm(dim=1) / before.double().norm(dim=1)
     measures["median_ulp"] = (delta.abs() / bf16_ulp(before)).median(1).values
     return measures | _ranks(policy, start)

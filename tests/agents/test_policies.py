@@ -315,7 +315,7 @@ class Restricted(ChainReach):
 
     def legal_at(self, observation):
         """The same from an observation ``[..., F]``."""
-        if self.history is None:
+        if self.view == "state":
             return self.legal(ChainState(*observation.unbind(-1)))
         goal, start, *tokens = observation.unbind(-1)
         state = ChainState(start, goal, torch.zeros_like(goal))

@@ -37,7 +37,7 @@ every_policy_in_every_world = pytest.mark.parametrize(
         pytest.param(env, name, id=f"{name} in {world}")
         for world, env in WORLDS.items()
         for name in OPTIONS
-        if env.history is not None or name in ("tabular", "mlp")
+        if env.reading is not None or name in ("tabular", "mlp")
     ],
 )
 
@@ -216,7 +216,7 @@ def test_runs_that_do_not_draw_keep_their_streams(env):
 def test_demonstrations_are_the_tables_responses_to_train_prompts():
     env = WORLDS["chain"]
     table = env.demonstrator(style=None)
-    demo = demonstrations(env, table, 500, Streams("demonstrations", [0, 1]))
+    demo = demonstrations(env, env.demonstrate(style=None), 500, Streams("demonstrations", [0, 1]))
     assert demo.token.shape == (2, 500, 1, 3)
     assert torch.isin(demo.prompt, env.prompts("train")).all()
     solvable = env.solutions(demo.prompt) > 0

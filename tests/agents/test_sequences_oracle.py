@@ -15,6 +15,7 @@ from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
 from toybed.agents.sequences import TABLE_ROWS
 from toybed.envs import make
 from toybed.envs.chain_reach import ChainReach
+from toybed.envs.core import Reading
 from toybed.errors import ToybedError
 from toybed.streams import Streams
 
@@ -54,25 +55,39 @@ def vectors(policy, run, history):
 
 def torch_gru(policy, run):
     """``torch.nn.GRU`` with the run's weights: after the last entry, ``[width]``."""
+    twin = torch_gru_of(policy, run)
+    return lambda history: twin(vectors(policy, run, history))[0, -1]
+
+
+@torch.no_grad()
+def torch_gru_of(policy, run):
+    """The same as a function of vectors ``[1, E, embedding]``: after each of them, ``[1, E, width]``."""
     width = policy.weight_hidden.shape[1]
     twin = nn.GRU(policy.embedding.shape[-1], width, batch_first=True).double()
     for theirs, ours in (("ih", "input"), ("hh", "hidden")):
         getattr(twin, f"weight_{theirs}_l0").copy_(getattr(policy, f"weight_{ours}")[run].T)
         getattr(twin, f"bias_{theirs}_l0").copy_(getattr(policy, f"bias_{ours}")[run, 0])
-    return lambda history: twin(vectors(policy, run, history))[0][0, -1]
+    return lambda frames: twin(frames)[0]
 
 
 def torch_transformer(policy, run):
     """``torch.nn.TransformerEncoderLayer`` with the run's weights and a causal mask, read alike."""
+    twin = torch_transformer_of(policy, run)
+    return lambda history: twin(vectors(policy, run, history))[0, -1]
+
+
+@torch.no_grad()
+def torch_transformer_of(policy, run):
+    """The same as a function of vectors ``[1, E, width]``: after each of them, ``[1, E, width]``."""
     layers = [torch_layer(block, run) for block in policy.blocks]
 
-    def read(history):
-        x = vectors(policy, run, history) + policy.position[run, :, : len(history)]
-        mask = nn.Transformer.generate_square_subsequent_mask(len(history), dtype=torch.float64)
+    def read(frames):
+        x = frames + policy.position[run, :, : frames.shape[1]]
+        mask = nn.Transformer.generate_square_subsequent_mask(frames.shape[1], dtype=torch.float64)
         for layer in layers:
             x = layer(x, src_mask=mask, is_causal=True)
         gain, bias = policy.norm.gain[run, 0, 0], policy.norm.bias[run, 0, 0]
-        return nn.functional.layer_norm(x, x.shape[-1:], gain, bias)[0, -1]
+        return nn.functional.layer_norm(x, x.shape[-1:], gain, bias)
 
     return read
 
@@ -203,6 +218,44 @@ def test_a_response_of_one_token_is_a_history_without_tokens(name):
     assert torch.allclose(policy.response_log_probs(sample.observation), policy.log_probs(sample.observation), **EXACT)
 
 
+def test_the_responses_of_a_group_share_the_frames_before_their_only_token():
+    env = ChainReach(modulus=5, operations=3, length=1, view="tokens")
+    policy = some_policy("gru", env=env)
+    observation = some_responses(policy, env).observation
+    policy.double()
+    shared = policy.response_log_probs(observation, shared_start=True)
+    assert shared.shape == (2, 6, 5, 1, 3)
+    assert torch.allclose(shared, policy.response_log_probs(observation), **EXACT)
+
+
+# -- frames of several entries -----------------------------------------------------------------------------------------
+class Paired(ChainReach):
+    """ChainReach whose goal and start are read at once, and whose first token is read with the second."""
+
+    @property
+    def reading(self):
+        """Frames (goal, start), (first token, second), (third): one token is chosen after each of the last two."""
+        return Reading(((0, 1), (2, 3), (4,)), (5, 5, 3, 3, 3))
+
+
+@pytest.mark.parametrize("name", ["gru", "transformer"])
+def test_a_frame_is_the_sum_of_its_entries_vectors(name):
+    """Against torch's own network on sums that are made here, frame by frame."""
+    policy = make_policy(name, Paired(modulus=5, operations=3, length=4, view="tokens"), [0, 1], **POLICIES[name])
+    policy.double()
+    observation = torch.tensor([[4, 1, 2, 0, 1], [0, 3, 1, 1, 2]])
+    hidden = policy.hidden(observation.expand(2, -1, -1))
+    assert hidden.shape[:3] == (2, 2, 3)
+    starts = [0, 5, 10, 13, 16]
+    for run in range(2):
+        twin = torch_gru_of(policy, run) if name == "gru" else torch_transformer_of(policy, run)
+        for row, entries in enumerate(observation.tolist()):
+            vectors = [policy.embedding[run, start + value] for start, value in zip(starts, entries, strict=True)]
+            frames = torch.stack([vectors[0] + vectors[1], vectors[2] + vectors[3], vectors[4]])[None]
+            with torch.no_grad():
+                assert torch.allclose(hidden[run, row], twin(frames)[0], **EXACT)
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["gru", "transformer"])
 @pytest.mark.parametrize("env", [ChainReach(), make("answer_bandit")], ids=repr)
@@ -211,7 +264,7 @@ def test_a_world_that_shows_no_history_is_refused(name, env):
         make_policy(name, env, [0])
     assert str(error.value) == (
         f"{name} reads the response's history, which {type(env).__name__} does not show; "
-        'allowed: chain_reach with view="tokens"'
+        'allowed: a world that does, such as chain_reach with view="tokens"'
     )
 
 

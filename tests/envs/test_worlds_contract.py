@@ -159,7 +159,7 @@ def test_next_step_mode_starts_the_next_episode_on_the_step_after_the_last(name,
             starts.append(observation)
     core = env.unwrapped.token_env
     if horizon > 1:  # the last entry of the observation counts the operations, or is the last token but one
-        unwritten = 0 if core.history is None else core.vocabulary
+        unwritten = 0 if core.reading is None else core.vocabulary
         assert all((start[:, -1] == unwritten).all() for start in starts)
     if len(core.observe(core.reset(core.prompts())).unique(dim=0)) > 1:
         assert any((start != first).any() for start in starts[1:]), "a new episode draws a new prompt"
@@ -336,23 +336,27 @@ def test_observations_stay_below_their_sizes_and_kinds_cover_the_horizon(name, k
 
 
 @every_variant
-def test_a_history_is_the_prompt_and_the_tokens_chosen_so_far(name, knobs):
+def test_what_is_read_before_a_token_stays_as_it_was(name, knobs):
+    """A sequence policy reads a response once, from its last observation: frames may be filled, and never changed."""
     env = make(name, **knobs)
-    if env.history is None:
+    if (reading := env.reading) is None:
         return
-    place, to_come = env.history, env.vocabulary
-    assert len(env.observation_sizes) >= place + env.horizon - 1, "every token but the last has an entry"
-    assert all(size > to_come for size in env.observation_sizes[place:])
-    tokens = some_tokens(env, env.n_prompts)
-    state = env.reset(env.prompts())
-    prompt = env.observe(state)[:, :place]
-    assert len(prompt.unique(dim=0)) == env.n_prompts, "two prompts look alike"
+    prompts = env.prompts()[:: max(env.n_prompts // 2000, 1)]
+    tokens = some_tokens(env, len(prompts))
+    state, seen = env.reset(prompts), []
+    before_first = len(reading.frames) - env.horizon
+    assert before_first >= 0, "every token is chosen after a frame"
+    assert sorted(entry for frame in reading.frames for entry in frame) == list(range(len(env.observation_sizes)))
+    sizes = torch.tensor(reading.sizes)
     for t in range(env.horizon):
         observation = env.observe(state)
-        assert torch.equal(observation[:, :place], prompt)
-        assert torch.equal(observation[:, place : place + t], tokens[:, :t])
-        assert (observation[:, place + t :] == to_come).all()
+        assert (env.position(observation) == t).all()
+        read = [entry for frame in reading.frames[: before_first + t + 1] for entry in frame]
+        assert (observation[:, read] < sizes[read]).all(), "something that is read has no value"
+        seen.append((read, observation[:, read]))
         state = env.step(state, tokens[:, t])
+    for read, then in seen:
+        assert torch.equal(observation[:, read], then)
 
 
 # -- determinism and copies --------------------------------------------------------------------------------------------

@@ -112,30 +112,49 @@ def shuffled_support(delta: Tensor, order: Tensor) -> Tensor:
 
 
 # -- which ones -------------------------------------------------------------------------------------------------------
-def overlap(first: Tensor, second: Tensor, sizes: Sequence[int]) -> dict[str, Tensor]:
+def layers(sizes: Sequence[int]) -> Tensor:
+    """The number of the tensor that each weight belongs to, ``[D]``, for tensors of those sizes."""
+    return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(list(sizes)))
+
+
+def layers_and_exponents(start: Tensor, sizes: Sequence[int]) -> Tensor:
+    """A number for each pair of tensor and spacing of bf16 at the weight, ``[..., D]``.
+
+    Weights of one number need to move equally far in order to change: what two updates still have in common within
+    such a group is not that small weights round away easily.
+    """
+    exponent = torch.frexp(bf16_ulp(start)).exponent
+    return layers(sizes).to(start.device) * 1024 + exponent - _EXPONENT_LEAST
+
+
+def overlap(first: Tensor, second: Tensor, groups: Tensor) -> dict[str, Tensor]:
     """How much of the first changed weights are among the second, and what chance would make of it.
 
-    Chance puts as many into each layer as the second has there, anywhere within the layer. It is stricter than the
-    density of the whole (arXiv 2505.11711): layers differ in density, and two updates that merely agree in that would
-    overlap more than the whole's density.
+    Chance puts as many into each group of weights as the second has there, anywhere within it. With one group for each
+    tensor that is stricter than the density of the whole, which arXiv 2505.11711 compares with: tensors differ in
+    density, and two updates that merely agree in that would overlap more.
 
     Args:
-        first, second: which weights changed, bool ``[..., D]``.
-        sizes: weights in each layer, D in all.
+        first, second: which weights changed, bool ``[n, D]``.
+        groups: the group's number of each weight, ``[n, D]`` or ``[D]``.
 
     Returns:
-        Each ``[...]``: ``one_sided`` ``|1 and 2| / |1|``, its ``chance`` by layers and ``chance_whole``, the second's
-        density; ``jaccard`` ``|1 and 2| / |1 or 2|`` and ``jaccard_chance``, that of the expected intersection. NaN
-        where nothing changed.
+        Each ``[n]``: ``one_sided`` ``|1 and 2| / |1|`` and its ``chance``; ``jaccard`` ``|1 and 2| / |1 or 2|`` and
+        ``jaccard_chance``, that of the expected intersection. NaN where the first changed nothing.
     """
     a, b = first.double(), second.double()
     both, in_a, in_b = (a * b).sum(-1), a.sum(-1), b.sum(-1)
-    layers = zip(a.split(list(sizes), -1), b.split(list(sizes), -1), strict=True)
-    expected = torch.stack([x.sum(-1) * y.mean(-1) for x, y in layers]).sum(0)
+    expected = torch.stack([_expected(*run) for run in zip(a, b, groups.expand(first.shape), strict=True)])
     return {
         "one_sided": both / in_a,
         "chance": expected / in_a,
-        "chance_whole": b.mean(-1) + 0 * in_a / in_a,
         "jaccard": both / (in_a + in_b - both),
         "jaccard_chance": expected / (in_a + in_b - expected),
     }
+
+
+def _expected(a: Tensor, b: Tensor, group: Tensor) -> Tensor:
+    """The expected size of the intersection, where b's places are drawn within each group; one run, ``[D]`` each."""
+    _, index = group.unique(return_inverse=True)
+    size, in_a, in_b = (torch.bincount(index, weights) for weights in (torch.ones_like(a), a, b))
+    return (in_a * in_b / size).sum()
