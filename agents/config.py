@@ -290,7 +290,7 @@ class Imitation:
     right_only: bool = False
 
 
-TRAINED = ("all", "changed", "unchanged", "shuffled")
+TRAINED = ("all", "changed", "unchanged", "shuffled", "matched")
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,8 @@ class Start:
             :class:`Learning`) start from the same policy.
         trains: other than "all", the run starts where ``after`` *started*, has its random numbers, and trains some
             entries only, the others stay: "changed", those that ``after`` changed, once start and end are rounded to
-            bf16; "unchanged", all others; "shuffled", as many as it changed in each tensor, anywhere in it.
+            bf16; "unchanged", all others; "shuffled", as many as it changed in each tensor, anywhere in it; "matched",
+            as many as it changed of each tensor and each spacing of bf16, so of weights about as large.
 
     Only the parameters go on. The optimiser's moments, a controller, a critic and partitions begin anew; a KL to the
     reference is to this start, and not to the base; random numbers are drawn anew.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from toybed.agents.policies import Policy
-from toybed.measures.update_anatomy import changed_in_bf16
+from toybed.measures.update_anatomy import changed_in_bf16, layers, layers_and_exponents
 from toybed.streams import Streams
 
 
@@ -16,17 +16,26 @@ def trained_entries(which: str, policy: Policy, start: Tensor, end: Tensor, seed
     """The entries that are trained, bool ``[S, D]``.
 
     Args:
-        which: "changed", "unchanged" or "shuffled", of :class:`~toybed.agents.config.Start`.
-        policy: whose tensors are shuffled each in itself.
+        which: one of :data:`~toybed.agents.config.TRAINED` but "all", see :class:`~toybed.agents.config.Start`.
+        policy: whose tensors they are.
         start, end: parameters of the earlier run, ``[S, D]``.
-        seeds: the runs' root seeds; the shuffle has a stream of its own.
+        seeds: the runs' root seeds; a shuffle has a stream of its own.
     """
     changed = changed_in_bf16(start, end)
     if which == "changed":
         return changed
     if which == "unchanged":
         return ~changed
-    uniform = Streams("subnetwork", seeds, start.device).uniform(changed.shape[1:])
     sizes = [p[0].numel() for p in policy.parameters()]
-    parts = zip(changed.split(sizes, 1), uniform.split(sizes, 1), strict=True)
-    return torch.cat([part.gather(1, draw.argsort(1)) for part, draw in parts], 1)
+    groups = layers_and_exponents(start, sizes) if which == "matched" else layers(sizes).to(start.device)
+    uniform = Streams("subnetwork", seeds, start.device).uniform(changed.shape[1:])
+    runs = zip(changed, groups.expand(changed.shape), uniform, strict=True)
+    return torch.stack([_shuffled(*run) for run in runs])
+
+
+def _shuffled(mask: Tensor, group: Tensor, uniform: Tensor) -> Tensor:
+    """The mask ``[D]`` with its entries in random places, each within its group."""
+    here = group.argsort(stable=True)
+    random = uniform.argsort(stable=True)
+    there = random[group[random].argsort(stable=True)]
+    return torch.empty_like(mask).scatter(0, there, mask[here])

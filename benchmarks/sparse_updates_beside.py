@@ -17,10 +17,11 @@ from toybed.benchmarks.sparse_updates_measures import (
     overlaps,
     part_of,
     share,
+    within_reach,
 )
-from toybed.benchmarks.sparse_updates_sweep import DECAY, FAST, OTHER, PURE_RATE, RL, SLOW, SUBNETWORKS
+from toybed.benchmarks.sparse_updates_sweep import DECAY, FAST, OTHER, PURE_RATE, PURE_RATES, RL, SLOW, SUBNETWORKS
 from toybed.stats import Interval, mean_interval, mean_of_found
-from toybed.study import Outcome, Records, Verdict, above, below, number, within
+from toybed.study import Outcome, Records, Verdict, above, all_of, below, number, within
 
 SAME = 0.05  # between changed shares
 FULL_RANK, SAME_RANK = 0.95, 0.02
@@ -44,7 +45,9 @@ def beside(records: Mapping[str, Records]) -> list[Verdict]:
         _optimiser(records, "sgd", "SGD"),
         _optimiser(records, "adamw", f"AdamW with a decay of {DECAY:g}"),
         _wider(records),
+        _longer(records),
         _pure_learns(records),
+        _within_reach(records),
         *(part for arm in ("grpo", "pure") for part in _ranks(records, arm)),
         *_overlaps(records),
         *(part for prefix in ("", "pure_") for part in _subnetworks(records, prefix)),
@@ -103,7 +106,8 @@ def _tolerance(records: Mapping[str, Records]) -> Verdict:
         rule=f"share beyond the tolerance less the changed share in bf16, GRPO at {SLOW:g}: supported where they "
         f"differ by more than {SAME:g}, refuted where by less.",
         sentence=f"{share(own, 'changed_tolerance')} move by more than 1e-5, {share(own, 'changed_relative')} by more "
-        f"than 0.001 of themselves, {share(own, BF16)} change in bf16.",
+        f"than 0.001 of themselves, {share(own, BF16)} change in bf16 ({share(own, 'changed_bf16_tolerance')} "
+        "by more than 1e-5, as the paper counts).",
     )
 
 
@@ -132,6 +136,20 @@ def _wider(records: Mapping[str, Records]) -> Verdict:
     )
 
 
+def _longer(records: Mapping[str, Records]) -> Verdict:
+    own = records["grpo"]
+    early, last = own.at(BF16, 1), end(own, BF16)
+    interval = mean_interval(last - early)
+    return Verdict(
+        "At the same rate more steps change more weights.",
+        above(interval, SAME),
+        *interval,
+        rule=f"changed share in bf16 at the end less that after a sixth of the updates, GRPO at {SLOW:g}: supported "
+        f"above {SAME:g}, refuted below.",
+        sentence=f"{number(mean_of_found(early), '.1%')}, then {number(mean_of_found(last), '.1%')}.",
+    )
+
+
 def _width(records: Records) -> str:
     return "?" if records.setting is None else str(records.setting.policy.options["width"])
 
@@ -150,15 +168,35 @@ def _pure_learns(records: Mapping[str, Records]) -> Verdict:
     )
 
 
+def _within_reach(records: Mapping[str, Records]) -> Verdict:
+    rates = {**PURE_RATES, "pure": PURE_RATE}
+    base = records["grpo"]
+    shares = {arm: within_reach(base, rate) for arm, rate in rates.items()}
+    intervals = {arm: mean_interval(end(records[arm], BF16) - each) for arm, each in shares.items()}
+    worst = max(intervals, key=lambda arm: np.nan_to_num(abs(intervals[arm].estimate), nan=-1))
+    told = (
+        f"{rate:g}: {share(records[arm], BF16)} changed, {number(mean_of_found(shares[arm]), '.1%')} within reach"
+        for arm, rate in sorted(rates.items(), key=lambda item: item[1])
+    )
+    return Verdict(
+        "In pure bf16 the weights change that one step of the learning rate can move.",
+        all_of([within(interval, -SAME, SAME) for interval in intervals.values()]),
+        *intervals[worst],
+        rule=f"changed share less that of the weights of which half a spacing is no more than the rate, at "
+        f"{len(rates)} rates: supported if all lie within {SAME:g}, refuted if one lies outside; shown is the farthest.",
+        sentence="; ".join(told) + ".",
+    )
+
+
 # -- rank ----------------------------------------------------------------------------------------------------
 def _ranks(records: Mapping[str, Records], arm: str) -> list[Verdict]:
     own = records[arm]
     rank, effective, top = (end(own, f"{name}_bf16") for name in RANKS)
     shuffled_rank, shuffled_effective, shuffled_top = (end(own, f"shuffled_{name}_bf16") for name in RANKS)
     told = (
-        f"{share(own, BF16)} of the weights changed. Rank {_mean(rank)}, shuffled {_mean(shuffled_rank)}; effective rank "
-        f"{_mean(effective)}, shuffled {_mean(shuffled_effective)}; energy in the largest tenth of the singular values "
-        f"{_mean(top)}, shuffled {_mean(shuffled_top)}."
+        f"{share(own, BF16)} of the weights changed. Rank {_mean(rank)}, shuffled {_mean(shuffled_rank)}; effective "
+        f"rank {_mean(effective)}, shuffled {_mean(shuffled_effective)}; energy in the largest tenth of the singular "
+        f"values {_mean(top)}, shuffled {_mean(shuffled_top)}."
     )
     update = f"GRPO's update, {'in pure bf16' if arm == 'pure' else 'rounded to bf16'},"
 
@@ -206,6 +244,7 @@ def _overlap(
     records: Mapping[str, Records], first: str, second: str, what: str, *, by_exponent: bool = False
 ) -> Verdict:
     found = overlaps(records[first], records[second], by_exponent=by_exponent)
+    stricter = mean_of_found(overlaps(records[first], records[second], by_exponent=True)["ratio"])
     interval = mean_interval(found["ratio"])
     density = mean_of_found(found["density"])
     known = "tensor and spacing of bf16" if by_exponent else "tensor"
@@ -218,7 +257,8 @@ def _overlap(
         f"{BEYOND_CHANCE:g}, refuted below; undecided where one of the two changed half of the weights or more.",
         sentence=f"Overlap {number(mean_of_found(found['one_sided']), '.1%')}, by chance "
         f"{number(mean_of_found(found['chance']), '.1%')}; at most {number(density, '.1%')} changed. Jaccard "
-        f"{_mean(found['jaccard'])} against {_mean(found['jaccard_chance'])}.",
+        f"{_mean(found['jaccard'])} against {_mean(found['jaccard_chance'])}. Times the chance that knows each "
+        f"weight's spacing: {number(stricter)}.",
     )
 
 
@@ -228,10 +268,14 @@ def _subnetworks(records: Mapping[str, Records], prefix: str) -> list[Verdict]:
     where = f"pure bf16, rate {PURE_RATE:g}" if prefix else f"float32 masters, rate {SLOW:g}"
     won = {part: gain(records[prefix + part]) for part in SUBNETWORKS}
     recovered = part_of(won["changed"], gain(full), RECOVERED)
-    more = part_of(won["changed"] - won["shuffled"], gain(full), 0.0)
     shares = ", ".join(
         f"{name} {number(part_of(won[part], gain(full), RECOVERED).estimate, '.0%')}"
-        for part, name in (("changed", "the subnetwork"), ("shuffled", "a shuffled one"), ("unchanged", "all the rest"))
+        for part, name in (
+            ("changed", "the subnetwork"),
+            ("shuffled", "a shuffled one"),
+            ("matched", "a matched one"),
+            ("unchanged", "all the rest"),
+        )
     )
     same = mean_of_found(alike(records[f"{prefix}changed"], full))
     told = (
@@ -247,12 +291,26 @@ def _subnetworks(records: Mapping[str, Records], prefix: str) -> list[Verdict]:
             f"supported above {RECOVERED:g}, refuted below.",
             sentence=told,
         ),
-        Verdict(
-            f"The subnetwork learns more than as many weights in shuffled places ({where}).",
-            above(more, 0.0),
-            *more,
-            rule="gain of the subnetwork's run less that of a shuffled one (as many in each tensor), as a share of the "
-            "full run's: supported above 0, refuted below.",
-            sentence=told,
+        *(
+            _more_than(won["changed"], won[other], gain(full), f"{what} ({where})", told)
+            for other, what in OTHERS.items()
         ),
     ]
+
+
+OTHERS = {
+    "shuffled": "as many weights in shuffled places of each tensor",
+    "matched": "as many weights of the same tensor and spacing of bf16",
+}
+
+
+def _more_than(own: Array, other: Array, full: Array, what: str, told: str) -> Verdict:
+    more = part_of(own - other, full, 0.0)
+    return Verdict(
+        f"The subnetwork learns more than {what}.",
+        above(more, 0.0),
+        *more,
+        rule="gain of the subnetwork's run less that of the other's, as a share of the full run's: supported above 0, "
+        "refuted below.",
+        sentence=told,
+    )

@@ -12,6 +12,7 @@ from toybed.benchmarks.sparse_updates_measures import BF16, SIZE, end, gain, ove
 from toybed.benchmarks.sparse_updates_sweep import (
     BETWEEN,
     FAST,
+    FASTER,
     ON_THE_CURVE,
     OTHER,
     PURE_RATES,
@@ -43,7 +44,12 @@ PAIRS = {
     "all three ": ("pure_all_other", "pure_half"),
     "SFT ": ("pure_sft", "pure"),
 }
-PARTS = {"changed": ("the subnetwork", RED), "shuffled": ("shuffled places", BLUE), "unchanged": ("all the rest", GREY)}
+PARTS = {
+    "changed": ("the subnetwork", RED),
+    "shuffled": ("shuffled places", BLUE),
+    "matched": ("shuffled, same size", SKY),
+    "unchanged": ("all the rest", GREY),
+}
 
 
 def figure(records: Mapping[str, Records]) -> Figure:
@@ -57,7 +63,7 @@ def figure(records: Mapping[str, Records]) -> Figure:
 
 
 def _draw_formats(axes: Axes, records: Mapping[str, Records]) -> None:
-    rates = [SLOWER, SLOW, BETWEEN, FAST]
+    rates = [SLOWER, SLOW, BETWEEN, FAST, FASTER]
     ends = {}
     for name, (measure, colour) in FORMATS.items():
         shares = [mean_of_found(end(records[arm], measure)) for arm in ON_THE_CURVE]
@@ -67,7 +73,7 @@ def _draw_formats(axes: Axes, records: Mapping[str, Records]) -> None:
     axes.plot(list(PURE_RATES.values()), shares, "o-", color=ORANGE, markersize=4)
     axes.set(xscale="log", xlabel="learning rate", ylabel="share of weights changed", ylim=(-0.03, 1.12))
     axes.set_title("GRPO's update by number format")
-    plotting.label_ends(axes, {**ends, "pure bf16": (rates[-1], shares[-1], ORANGE)})
+    plotting.label_ends(axes, {**ends, "pure bf16": (FAST, shares[-1], ORANGE)})
 
 
 def _draw_curve(axes: Axes, records: Mapping[str, Records]) -> None:
@@ -119,13 +125,13 @@ def _draw_subnetworks(axes: Axes, records: Mapping[str, Records]) -> None:
         whole = gain(records[full])
         for place, (part, (name, colour)) in enumerate(PARTS.items()):
             interval = mean_interval(gain(records[prefix + part]) / mean_of_found(whole))
-            x = 4 * group + place
+            x = 5 * group + place
             axes.bar(x, interval.estimate, color=colour, width=0.8, label=None if group else name)
             axes.plot([x, x], interval[1:3], color=BLACK, linewidth=1)
     axes.axhline(1, color=BLACK, linewidth=0.8)
     shares = [mean_of_found(end(records[arm], BF16)) for arm in ("grpo", "pure")]
     names = [f"float32 masters\n({_percent(shares[0])} changed)", f"pure bf16\n({_percent(shares[1])} changed)"]
-    axes.set_xticks([1, 5], names)
+    axes.set_xticks([1.5, 6.5], names)
     axes.set(ylabel="gain in reward / the full run's")
     axes.set_title("Trained alone")
     axes.grid(False, axis="x")

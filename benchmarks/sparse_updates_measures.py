@@ -54,6 +54,21 @@ def off_by(records: Iterable[Records]) -> Array:
     return np.asarray(np.fmax.reduce(worst))
 
 
+def within_reach(records: Records, rate: float) -> Array:
+    """The share of weights of which half a spacing of bf16 is no more than the learning rate, at the start, ``[n]``.
+
+    Adam's first step is the rate, later ones are seldom longer: others cannot leave their place when each step is
+    rounded.
+    """
+    import torch
+
+    from toybed.measures.update_anatomy import bf16_ulp, to_bf16
+
+    start = to_bf16(torch.from_numpy(_parameters(records).start.copy()))
+    share = (bf16_ulp(start) / 2 <= rate).double().mean(1).numpy()
+    return np.where(records.sound, share, np.nan)
+
+
 def off_the_curve(records: Mapping[str, Records], arm: str) -> Array:
     """Changed share of an arm less that of GRPO at the same size of update, at the end of each run, ``[n]``.
 

@@ -17,20 +17,20 @@ RL = {
 }
 """The RL algorithms, arms at the low rate; ``<name>_fast`` is each at the high one."""
 SLOW, FAST = 1e-5, 1e-3  # an update that is sparse in bf16, and one that learns
-SLOWER, BETWEEN = 1e-6, 1e-4
+SLOWER, BETWEEN, FASTER = 1e-6, 1e-4, 3e-3
 PURE_RATE = 2e-4  # in pure bf16, for long: sparse, and it learns
 PURE_RATES = {"pure_slow": SLOW, "pure_between": BETWEEN, "pure_fast": FAST}
 SGD_RATE = 2e-3  # moves the weights about as far as Adam does at the low rate
 DECAY = 0.1
 UPDATES = {"quick": 24, "standard": 60, "full": 60}
-LONG = {"quick": 96, "standard": 400, "full": 400}
+LONG = {"quick": 72, "standard": 400, "full": 400}
 WIDTHS = {"quick": (32, 96), "standard": (32, 256), "full": (16, 512)}
 POINTS = 6  # measurements along a run
 HALVES = ((0.0, 0.5), (0.5, 1.0))
 OTHER = "ppo"  # the algorithm that GRPO's subnetwork is compared with
-SUBNETWORKS = ("changed", "shuffled", "unchanged")
+SUBNETWORKS = ("changed", "shuffled", "matched", "unchanged")
 
-ON_THE_CURVE = ("slower", "grpo", "between", "grpo_fast")
+ON_THE_CURVE = ("slower", "grpo", "between", "grpo_fast", "faster")
 """GRPO with Adam, by rate: the curve of changed weights over the update's size that all else is held against."""
 
 
@@ -64,7 +64,7 @@ def _algorithms(grpo: Setting) -> dict[str, Setting]:
 
 def _formats(grpo: Setting) -> dict[str, Setting]:
     """GRPO at other rates, in pure bf16, and with other optimisers."""
-    rates = {"slower": SLOWER, "between": BETWEEN}
+    rates = {"slower": SLOWER, "between": BETWEEN, "faster": FASTER}
     return {
         **{arm: grpo.with_learning(learning_rate=rate) for arm, rate in rates.items()},
         **{arm: grpo.with_learning(learning_rate=rate, weights="bf16") for arm, rate in PURE_RATES.items()},

@@ -31,8 +31,9 @@ def update_anatomy(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Te
 
     Returns:
         Shares of all weights: ``changed_fp32``; ``changed_tolerance`` (by more than 1e-5); ``changed_relative`` (by
-        more than 1e-3 of themselves); ``changed_bf16``, when start and end are rounded to bf16; ``past_half_ulp``, by
-        more than half the spacing of bf16; ``changed_bf16_at_<size>``, when the update is brought to that length first
+        more than 1e-3 of themselves); ``changed_bf16``, when start and end are rounded to bf16;
+        ``changed_bf16_tolerance``, then by more than 1e-5, as arXiv 2505.11711 has it; ``past_half_ulp``, by more than
+        half the spacing of bf16; ``changed_bf16_at_<size>``, when the update is brought to that length first
         (NaN where nothing moved).
         ``update_size``, the update's norm over that of the start; ``median_ulp``, the median of ``|delta|`` in spacings
         of bf16. And the rank of the update, mean over matrices (tensors of two axes), of the difference in float32,
@@ -47,6 +48,7 @@ def update_anatomy(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Te
         "changed_tolerance": changed_beyond(before, after),
         "changed_relative": changed_relatively(before, after),
         "changed_bf16": changed_in_bf16(before, after),
+        "changed_bf16_tolerance": changed_beyond(to_bf16(before), to_bf16(after)),
         "past_half_ulp": moved_past_half_ulp(before, after),
     }
     for size in SIZES:
