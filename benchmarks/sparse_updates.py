@@ -33,7 +33,17 @@ Rule of judgement
     overlap is judged only where both runs changed less than half of the weights: denser ones have little to differ in.
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
 What a student should see
-    TO BE WRITTEN
+    At a low rate all algorithms change 99.6 % of the weights in float32 and 35-37 % in bf16; at a hundred times the
+    rate 96 % in bf16, too. Against the length of the update all algorithms lie on one curve, and SFT as well: at
+    equal rate and steps it changes 50 %, because it goes 1.9 times as far; brought to the same length 45.7 % against
+    GRPO's 44.9 %. On its own responses, or on data of the base's kind, SFT is as sparse as RL. Where weights are kept
+    in bf16 throughout, those change that a single step of the learning rate can move (23.8 % against 22.6 %
+    predicted), in SFT and RL alike. The update is of full rank (0.98), and so are its entries in shuffled places
+    (0.99); its effective rank is not small (0.74, shuffled 0.83). Runs from one base change the same weights, 1.7 to
+    3.1 times chance, most of it because small weights are the ones that round away: where chance knows their size 1.2
+    times, and 1.01 in pure bf16. There the subnetwork alone recovers the full run, and so do other weights of the
+    same size (99 %); with float32 masters it recovers 76 %, others 45 %: what moves too little to show in bf16 has
+    its part in the gain.
 """
 
 from __future__ import annotations
@@ -66,8 +76,8 @@ RULE = (
 )
 AMENDMENTS = (
     "After the first standard run GRPO at the rate 0.003 was added to its curve over the update's size: five "
-    "algorithms had gone farther at the high rate than any GRPO had, so that they could not be held against it and the part was "
-    "undecided.",
+    "algorithms had gone farther at the high rate than any GRPO had, so that they could not be held against it and the "
+    "part was undecided.",
     "Three parts beside the claim were added after that run: what is within a step's reach in pure bf16, more steps, "
     "and the subnetwork against as many weights of the same size. Their rules were written before they were measured.",
 )

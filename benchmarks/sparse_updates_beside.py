@@ -183,7 +183,8 @@ def _within_reach(records: Mapping[str, Records]) -> Verdict:
         all_of([within(interval, -SAME, SAME) for interval in intervals.values()]),
         *intervals[worst],
         rule=f"changed share less that of the weights of which half a spacing is no more than the rate, at "
-        f"{len(rates)} rates: supported if all lie within {SAME:g}, refuted if one lies outside; shown is the farthest.",
+        f"{len(rates)} rates: supported if all lie within {SAME:g}, refuted if one lies outside; shown is the "
+        "farthest.",
         sentence="; ".join(told) + ".",
     )
 

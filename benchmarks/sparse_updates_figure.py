@@ -40,9 +40,9 @@ PAIRS = {
     "all three": ("all_other", "half"),
     "SFT": ("sft", "grpo"),
     "pure bf16: other random numbers": ("pure_again", "pure"),
-    "other prompts ": ("pure_other_half", "pure_half"),
-    "all three ": ("pure_all_other", "pure_half"),
-    "SFT ": ("pure_sft", "pure"),
+    "pure bf16: other prompts": ("pure_other_half", "pure_half"),
+    "pure bf16: all three": ("pure_all_other", "pure_half"),
+    "pure bf16: SFT": ("pure_sft", "pure"),
 }
 PARTS = {
     "changed": ("the subnetwork", RED),
@@ -112,7 +112,7 @@ def _draw_overlaps(axes: Axes, records: Mapping[str, Records]) -> None:
             axes.plot(interval.estimate, -row + lift, "o", color=colour, markersize=4)
             axes.plot(interval[1:3], [-row + lift] * 2, color=colour, linewidth=1.2)
     axes.axvline(1, color=BLACK, linewidth=0.8)
-    axes.set_yticks([-row for row in range(len(PAIRS))], [name.strip() for name in PAIRS], fontsize=7.5)
+    axes.set_yticks([-row for row in range(len(PAIRS))], [*PAIRS], fontsize=7.5)
     axes.set(xlabel="overlap / chance", ylim=(-len(PAIRS) + 0.4, 0.6))
     axes.set_title("Do they change the same weights?")
     for colour, name in ((BLUE, "chance by tensor"), (RED, "by tensor and spacing of bf16")):
@@ -132,10 +132,10 @@ def _draw_subnetworks(axes: Axes, records: Mapping[str, Records]) -> None:
     shares = [mean_of_found(end(records[arm], BF16)) for arm in ("grpo", "pure")]
     names = [f"float32 masters\n({_percent(shares[0])} changed)", f"pure bf16\n({_percent(shares[1])} changed)"]
     axes.set_xticks([1.5, 6.5], names)
-    axes.set(ylabel="gain in reward / the full run's")
+    axes.set(ylabel="gain in reward / the full run's", ylim=(0, 1.3))
     axes.set_title("Trained alone")
     axes.grid(False, axis="x")
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="upper left")
 
 
 def _percent(share: float) -> str:

@@ -73,11 +73,18 @@ def off_the_curve(records: Mapping[str, Records], arm: str) -> Array:
     """Changed share of an arm less that of GRPO at the same size of update, at the end of each run, ``[n]``.
 
     GRPO's curve is of the same seed: its points at all times and rates, between which the share is linear in the
-    logarithm of the size. NaN where the size lies outside.
+    logarithm of the size. NaN where the size lies outside, or where one of GRPO's runs diverged: the curve would have
+    a gap.
     """
     size, share = (np.concatenate([records[a][name][:, 1:] for a in ON_THE_CURVE], 1) for name in (SIZE, BF16))
     own_size, own_share = (end(records[arm], name) for name in (SIZE, BF16))
-    return np.array([y - _on_curve(x, *points) for x, y, *points in zip(own_size, own_share, size, share, strict=True)])
+    whole = np.all([records[each].sound for each in ON_THE_CURVE], 0)
+    return np.array(
+        [
+            y - _on_curve(x, *points) if complete else np.nan
+            for x, y, complete, *points in zip(own_size, own_share, whole, size, share, strict=True)
+        ]
+    )
 
 
 def _on_curve(size: float, sizes: Array, shares: Array) -> float:
