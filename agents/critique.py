@@ -6,15 +6,13 @@ cannot come to depend on it, and what is measured of a policy does not know that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from toybed.agents.config import Critique, Learning
 from toybed.agents.policies import Policy, choose, normalise
 from toybed.agents.policy_gradient import PolicyGradient
-from toybed.agents.rollout import Rollout, response_log_probs, rollout, sample_tokens
+from toybed.agents.rollout import Rollout, later_draws, response_log_probs, rollout, sample_tokens
 from toybed.envs import plan_exec_critiques as critiques
 from toybed.envs.core import TokenEnv
 from toybed.envs.plan_exec import PlanExec
@@ -70,9 +68,10 @@ class CritiqueGradient(PolicyGradient):
         super().__init__(env, policy, objective, config, seeds, reference, learning_rate=learning_rate, stage=stage)
         self.critique = critique
         self._world = env
-        later = f"/{stage}" if stage else ""
+        later = later_draws(config, stage)
         self._refining = Streams(f"refinement{later}", seeds, env.device)
-        self._solutions = self._draw_solutions(seeds) if critique.degree == "solution" else None
+        given = Streams(f"solutions{later}", seeds, env.device)
+        self._solutions = self._draw_solutions(given) if critique.degree == "solution" else None
         self._noted: dict[str, list[Tensor]] = {}
 
     def update(self, *, measure: bool = True) -> dict[str, Tensor]:
@@ -144,13 +143,11 @@ class CritiqueGradient(PolicyGradient):
         self._noted["refined_right"].append(right.double().mean((1, 2)))
         self._noted["mended"].append((right & wrong).sum((1, 2)) / wrong.sum((1, 2)))
 
-    def _draw_solutions(self, seeds: Sequence[int]) -> Tensor:
+    def _draw_solutions(self, streams: Streams) -> Tensor:
         """A right response to each prompt, ``[S, n_prompts, T]``."""
-        prompt = self._world.prompts().expand(len(seeds), -1)
+        prompt = self._world.prompts().expand(len(streams), -1)
         per_prompt = self.env.horizon * (1 + critiques.DRAWS)
-        return solutions(
-            self._world, prompt, Streams("solutions", seeds, self.env.device).uniform((prompt.shape[1], per_prompt))
-        )
+        return solutions(self._world, prompt, streams.uniform((prompt.shape[1], per_prompt)))
 
 
 def refine(
