@@ -62,7 +62,7 @@ def figure(records: Mapping[str, Records]) -> Figure:
     with plotting.panels(3, width=4.3, height=4.9) as (page, axes):
         _draw_lines(axes[0], records, ALL)
         axes[0].axhline(1 - HARD, color="#777777", linestyle="--", linewidth=0.9)
-        axes[0].set(title="Success", xlabel="update", ylabel="held-out success", ylim=(0, 1.02))
+        axes[0].set(title="Success", xlabel="update", ylabel="held-out success", ylim=(0, 1.06))
         _draw_lines(axes[1], records, "entropy_plan_conditional")
         axes[1].set(title="Entropy of a plan, given the problem", xlabel="update", ylabel="nats")
         _draw_rows(axes[2], records)
@@ -84,14 +84,15 @@ def _draw_lines(axes: Axes, records: Mapping[str, Records], measure: str) -> Non
 def _draw_rows(axes: Axes, records: Mapping[str, Records]) -> None:
     rows = [arm for arm in ROWS if arm in records]
     for i, arm in enumerate(rows):
-        for measure, face in ((ALL, plotting.COLOURS[1]), (HARD_TYPES, "white")):
+        # The ring is the larger one: where both are alike, the dot stands in it.
+        for measure, face, size in ((HARD_TYPES, "white", 8), (ALL, plotting.COLOURS[1], 4)):
             values = records[arm].at(measure, -1)
+            axes.plot(mean_of_found(values), -i, "o", color=plotting.COLOURS[1], markerfacecolor=face, markersize=size)
             axes.plot(values, np.full(len(values), -i), "o", color=plotting.COLOURS[1], markersize=3, alpha=0.25)
-            axes.plot(mean_of_found(values), -i, "o", color=plotting.COLOURS[1], markerfacecolor=face, markersize=5)
         if arm in CUTS:
             axes.axhline(0.5 - i, color="#777777", linewidth=0.6)
     axes.axvline(1 - HARD, color="#777777", linestyle="--", linewidth=0.9)
     axes.set_yticks([-float(i) for i in range(len(rows))], [ROWS[arm] for arm in rows], fontsize=7)
-    axes.set(title="At the end: all types, hard ones", xlabel="held-out success", xlim=(-0.03, 1.03))
+    axes.set(title="At the end: all types (dots), hard ones (rings)", xlabel="held-out success", xlim=(-0.03, 1.03))
     axes.set_ylim(0.7 - len(rows), 0.7)
     axes.grid(axis="y", visible=False)
