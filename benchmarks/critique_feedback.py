@@ -40,9 +40,9 @@ What a student should see
     not seen the response do as well (0.99). Shaping does not help: ratios are as good at the end (0.995), and where
     few hard responses are mended, with noise 0.25, shaping leaves hard types at 0.000 and ratios at 0.996, for shaping
     weighs a token of probability p by 0.1 p / (p + 0.1)^2, which is 0.04 at the rare skill's 0.004. It takes shared
-    parameters to see it: in tables shaping solves them, too. At noise 0.5 the shaped critique helps no more (0.46); with
-    ratios it still does (0.74), but not on hard types. Tables show the plateau: 0.74 with GRPO, 0.993 with the critique;
-    two runs of six settled on a wrong plan for a part of the ordinary types, so 0.75 within 0.02 is undecided.
+    parameters to see it: in tables shaping solves them, too. At noise 0.5 the shaped critique helps no more (0.46);
+    with ratios it still does (0.74), but not on hard types. Tables show the plateau: 0.74 with GRPO, 0.993 with the
+    critique; two runs of six end at 0.72, so within 0.02 of 0.75 is undecided.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ STUDY = register(
             "Left: held-out success along training, network; dashed: the plateau of outcomes alone, 1 less the share "
             "of hard types. Second: entropy of plans on the way. Third: success at the end, all types (dots) and "
             "hard ones (rings), by what the critique says, by how often it is wrong, and by what is done with it; "
-            "faint dots are seeds."
+            "faint dots are seeds, of all types."
         ),
     )
 )

@@ -86,13 +86,14 @@ def _draw_rows(axes: Axes, records: Mapping[str, Records]) -> None:
     for i, arm in enumerate(rows):
         # The ring is the larger one: where both are alike, the dot stands in it.
         for measure, face, size in ((HARD_TYPES, "white", 8), (ALL, plotting.COLOURS[1], 4)):
-            values = records[arm].at(measure, -1)
-            axes.plot(mean_of_found(values), -i, "o", color=plotting.COLOURS[1], markerfacecolor=face, markersize=size)
-            axes.plot(values, np.full(len(values), -i), "o", color=plotting.COLOURS[1], markersize=3, alpha=0.25)
+            mean = mean_of_found(records[arm].at(measure, -1))
+            axes.plot(mean, -i, "o", color=plotting.COLOURS[1], markerfacecolor=face, markersize=size)
+        values = records[arm].at(ALL, -1)
+        axes.plot(values, np.full(len(values), -i), "o", color=plotting.COLOURS[1], markersize=3, alpha=0.25)
         if arm in CUTS:
             axes.axhline(0.5 - i, color="#777777", linewidth=0.6)
     axes.axvline(1 - HARD, color="#777777", linestyle="--", linewidth=0.9)
     axes.set_yticks([-float(i) for i in range(len(rows))], [ROWS[arm] for arm in rows], fontsize=7)
-    axes.set(title="At the end: all types (dots), hard ones (rings)", xlabel="held-out success", xlim=(-0.03, 1.03))
+    axes.set(title="End: all (dots), hard (rings)", xlabel="held-out success", xlim=(-0.03, 1.03))
     axes.set_ylim(0.7 - len(rows), 0.7)
     axes.grid(axis="y", visible=False)

@@ -13,7 +13,7 @@ FAR = 4  # times the updates, as a control for the length of training
 FASTER = 3  # times the learning rate
 UNCLIPPED = 1e9  # a bound of the ratio that is never met
 
-UPDATES = {"quick": 70, "standard": 240, "full": 480}
+UPDATES = {"quick": 80, "standard": 240, "full": 480}
 TABLE_UPDATES = {"quick": 80, "standard": 160, "full": 320}
 
 NOISE = (0.1, 0.25, 0.5)
@@ -22,7 +22,7 @@ BONUS = 0.01  # nats of entropy, in units of reward
 DR_GRPO = Spec("dr_grpo", {"clip_low": UNCLIPPED, "clip_high": UNCLIPPED})
 SHAPED, IMITATION = Spec("critique_grpo"), Spec("sft")
 
-QUICK = ("grpo", "far", "indicative", "located", "full", "solution", "table_grpo", "table_far", "table_full")
+QUICK = ("grpo", "far", "indicative", "full", "table_far", "table_full")
 """The arms of the quick size."""
 
 
