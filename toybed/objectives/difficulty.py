@@ -102,8 +102,8 @@ def difficulty_weighted(batch: Batch, *, alpha: Scalar) -> Tensor:
 
     Changes: as ``group_centered``, with a weight for each prompt. The sum over the group stays zero.
     Default: alpha 0.2, HICRA's.
-    Trap: for 0/1 reward ``A + alpha |A| = (1 + alpha (1 - 2m)) A + 2 alpha m (1 - m)``: beside this weight HICRA's bonus
-    is a constant of the group, which favours nothing but pushes up whatever was sampled.
+    Trap: for 0/1 reward ``A + alpha |A| = (1 + alpha (1 - 2m)) A + 2 alpha m (1 - m)``: beside this weight HICRA's
+    bonus is a constant of the group, which favours nothing but pushes up whatever was sampled.
     Limit: alpha = 0: ``group_centered``. Equal rewards, and a group of one, give exactly 0.
     Source: a control of this project, for arXiv 2509.03646.
     """
