@@ -12,9 +12,9 @@ Source
     strategic phrases over a corpus, so over problems; it is not the token entropy of planning. Phases are absent in
     some of its models. Its table for HICRA: AIME24 18.8 against 14.6 with a placebo and 16.0 with an entropy bonus.
 Sweep
-    PlanExec: a plan is chosen from type and stage, and executed from plan and value. GRPO with four steps on a batch, so
-    with stale samples, in an MLP that shares all parameters, from bases that execute right with 0.75 or 0.95 and plan
-    the default with 0.75. Controls: tables, which share nothing between plans and executions; bases that plan the
+    PlanExec: a plan is chosen from type and stage, and executed from plan and value. GRPO with four steps on a batch,
+    so with stale samples, in an MLP that shares all parameters, from bases that execute right with 0.75 or 0.95 and
+    plan the default with 0.75. Controls: tables, which share nothing between plans and executions; bases that plan the
     default with 0.95, so that planning entropy is the smaller one from the start; a world of four types, in which a
     plan is practised as often as an execution; a third and three times the learning rate.
     HICRA with alpha 0.2 (published) and 0.5 in the MLP, held against the same without a bonus, against its placebo (as
@@ -40,8 +40,9 @@ Rule of judgement
     one of the six is refuted, supported if all are, else undecided.
     Beside it: in the later phase mutual information rises and strategy entropy given the problem falls (both); the
     planning entropy given the problem only falls: its largest rise over any earlier value lies below 0.05; skills in
-    the place of entropies: (1) for half of the gain in right executions and in valid plans; (1) to (3) in tables and at other learning
-    rates; (1) with every other base and world, and whether a base that plans more sharply shortens the distance.
+    the place of entropies: (1) for half of the gain in right executions and in valid plans; (1) to (3) in tables and at
+    other learning rates; (1) with every other base and world, and whether a base that plans more sharply shortens the
+    distance.
     HICRA less each rival, mean over both bases, in held-out success and in strategy entropy over problems at the end:
     above 0; HICRA less entropy bonus, each at the dose that is best on the other seeds: above 0; in tables HICRA less
     placebo within 0.02 of success.
@@ -219,8 +220,8 @@ def _diverge(records: Mapping[str, Records], arm: str, level: str) -> Verdict:
         rule="changes from when three quarters of the execution entropy are gone to the end: of strategy entropy "
         "(shown) above 0 and of token entropy below 0: supported if both, refuted if one lies on the other side.",
         sentence=f"Strategy entropy over problems changes by {number(strategies.estimate, '+.2f')} nats per response, "
-        f"token entropy by {number(tokens.estimate, '+.3f')} nats per token. From its minimum in the whole run strategy "
-        f"entropy rises by {_mean(rise(own, STRATEGY_ALL))}.",
+        f"token entropy by {number(tokens.estimate, '+.3f')} nats per token. From its minimum in the whole run "
+        f"strategy entropy rises by {_mean(rise(own, STRATEGY_ALL))}.",
     )
 
 
