@@ -40,9 +40,9 @@ Rule of judgement
     one of the six is refuted, supported if all are, else undecided.
     Beside it: in the later phase mutual information rises and strategy entropy given the problem falls (both); the
     planning entropy given the problem only falls: its largest rise over any earlier value lies below 0.05; skills in
-    the place of entropies: (1) for half of the gain in right executions and in valid plans; (1) to (3) in tables and at
-    other learning rates; (1) with every other base and world, and whether a base that plans more sharply shortens the
-    distance.
+    the place of entropies: (1) for half of the gain in right executions and in valid plans; (1) to (3) in tables, at
+    other learning rates and with an entropy bonus of 0.01 on planning tokens; (1) with every other base and world, and
+    whether a base that plans more sharply shortens the distance.
     HICRA less each rival, mean over both bases, in held-out success and in strategy entropy over problems at the end:
     above 0; HICRA less entropy bonus, each at the dose that is best on the other seeds: above 0; in tables HICRA less
     placebo within 0.02 of success.
@@ -62,6 +62,7 @@ from toybed.benchmarks.two_phases_figure import figure
 from toybed.benchmarks.two_phases_measures import (
     ACCURACY,
     EXECUTION,
+    HALF,
     PLANNING,
     PLANNING_ALL,
     STRATEGY,
@@ -101,6 +102,10 @@ AMENDMENTS = (
     "A first quick run had planning entropy over problems fall by half before it rose, with strategy entropy below its "
     "start at the end. So the rise and the strategies are judged at a third and at three times the learning rate, too, "
     "beside the claim (at first the order alone was), and it is told how far strategy entropy rises from its minimum.",
+    "A first standard run was made in a version of the world that held out the same start values for all types, with "
+    "300 updates. It had HICRA succeed with 0.46 where an entropy bonus of 0.01 on planning tokens had 0.70. So the "
+    "three parts are judged with that bonus, too, beside the claim; and it is told how strategy entropy changes from "
+    "half of the execution entropy gone on, because in tables it rose early. 240 updates are enough and keep the time.",
 )
 
 ORDERS = {
@@ -111,17 +116,18 @@ ORDERS = {
     "few": ", with four types",
     "slow": ", at a third of the learning rate",
     "fast": ", at three times the learning rate",
+    "planning_0.01": ", with an entropy bonus on planning tokens",
 }
-OTHERS, RATES = ("sharp", "tables_sharp", "few"), ("slow", "fast")
+WHOLE, OTHERS = ("tables", "slow", "fast", "planning_0.01"), ("sharp", "tables_sharp", "few")
+"""Conditions beside the claim in which all three of its parts are judged, and those in which the order is."""
 
 
 def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     """The whole answer and its parts."""
     deciding = [part for level in levels(records, "grpo") for part in _phases(records, "grpo", level)]
     beside = [part for level in levels(records, "grpo") for part in _in_what_sense(records, level)]
-    beside += [part for level in levels(records, "tables") for part in _phases(records, "tables", level)]
+    beside += [part for arm in WHOLE for level in levels(records, arm) for part in _phases(records, arm, level)]
     beside += [_order(records, arm, level) for arm in OTHERS for level in levels(records, arm)]
-    beside += [part for arm in RATES for level in levels(records, arm) for part in _phases(records, arm, level)]
     beside += [_follows_the_base(records, arm, level) for arm in ("", "tables_") for level in _sharp(records, arm)]
     alphas = [alpha for alpha in ALPHAS if levels(records, f"hicra_{alpha:g}")]
     raised = [
@@ -220,8 +226,9 @@ def _diverge(records: Mapping[str, Records], arm: str, level: str) -> Verdict:
         rule="changes from when three quarters of the execution entropy are gone to the end: of strategy entropy "
         "(shown) above 0 and of token entropy below 0: supported if both, refuted if one lies on the other side.",
         sentence=f"Strategy entropy over problems changes by {number(strategies.estimate, '+.2f')} nats per response, "
-        f"token entropy by {number(tokens.estimate, '+.3f')} nats per token. From its minimum in the whole run "
-        f"strategy entropy rises by {_mean(rise(own, STRATEGY_ALL))}.",
+        f"token entropy by {number(tokens.estimate, '+.3f')} nats per token. Counted from half of the execution "
+        f"entropy gone, strategy entropy changes by {_mean(later_change(own, STRATEGY_ALL, HALF), '+.2f')}; from its "
+        f"minimum in the whole run it rises by {_mean(rise(own, STRATEGY_ALL))}.",
     )
 
 
@@ -362,11 +369,12 @@ STUDY = register(
         judge=judge,
         figure=figure,
         caption=(
-            "Top: entropies along training with shared parameters, from two bases, mean and single seeds: of an "
-            "execution (orange), of a plan given its problem (blue) and over problems (green; dashed, the same in "
-            "tables). The bar marks the later phase. Below, left: updates from half of the execution entropy gone to "
-            "half of the planning entropy gone, by base, policy, world and learning rate. Right: HICRA less its "
-            "rivals at the end, in success and in strategy entropy over problems. Intervals are 95 %."
+            "Top: entropies along training, mean and single seeds: of an execution (orange), of a plan given its "
+            "problem (blue) and over problems (green); dashed: three quarters of the execution entropy are gone, the "
+            "later phase begins. Below, left: updates from half of the execution entropy gone to half of the planning "
+            "entropy gone, by base, policy, world and learning rate. Middle and right: HICRA less its rivals at the "
+            "end, and an entropy bonus on planning tokens less none, in success and in strategy entropy over "
+            "problems. Intervals are 95 %."
         ),
     )
 )

@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 BLACK, BLUE, ORANGE, GREEN = plotting.COLOURS[:4]
 CURVES = {
     EXECUTION: ("execution", ORANGE),
-    PLANNING: ("plan, given\nproblem", BLUE),
-    PLANNING_ALL: ("plan, over\nproblems", GREEN),
+    PLANNING: ("given problem", BLUE),
+    PLANNING_ALL: ("over problems", GREEN),
+}
+SHOWN = {
+    "grpo_75": "Shared parameters, base executing 0.75",
+    "grpo_95": "Shared parameters, base executing 0.95",
+    "tables_75": "Tables, base executing 0.75",
 }
 ROWS = {
     "grpo": "MLP",
@@ -42,34 +47,35 @@ ROWS = {
     "few": "MLP, four types",
     "slow": "MLP, rate / 3",
     "fast": "MLP, rate x 3",
+    "planning_0.01": "MLP, entropy bonus",
 }
 SHORT = {"plain": "no bonus", "placebo": "placebo", "reweighted": "difficulty weights"}
 
 
 def figure(records: Mapping[str, Records]) -> Figure:
-    """Entropies along training from either base, distances of the phases, HICRA less its rivals."""
-    with plotting.grid(2, 2, width=5.4, height=3.6) as (page, (top, (distances, gains))):
-        for axes, level in zip(top, LEVELS, strict=True):
-            if f"grpo_{level}" in records:
-                _draw_curves(axes, records, level)
+    """Entropies along training, distances of the phases, HICRA less its rivals."""
+    with plotting.grid(2, 3, width=4.6, height=3.6) as (page, (top, (distances, success, strategies))):
+        for axes, (arm, title) in zip(top, SHOWN.items(), strict=True):
+            axes.set(title=title, xlabel="updates")
+            if arm in records:
+                _draw_curves(axes, records[arm])
+        top[0].set_ylabel("entropy, nats per token")
         _draw_distances(distances, records)
-        _draw_gains(gains, records)
+        _draw_gains(success, records, ACCURACY, BLACK)
+        _draw_gains(strategies, records, STRATEGY_ALL, GREEN)
+        success.set(title="What it wins in success", xlabel="success at the end, difference")
+        strategies.set(title="... and in strategy entropy", xlabel="over problems, nats per response, difference")
+        strategies.set_yticklabels([])
     return page
 
 
-def _draw_curves(axes: Axes, records: Mapping[str, Records], level: str) -> None:
-    own, ends = records[f"grpo_{level}"], {}
+def _draw_curves(axes: Axes, own: Records) -> None:
+    ends = {}
     for measure, (name, colour) in CURVES.items():
         steps, mean = own.steps[measure], plotting.sound_mean(own[measure])
         plotting.mean_line(axes, steps, own[measure], colour)
         ends[name] = (float(steps[-1]), float(mean[-1]), colour)
-    if f"tables_{level}" in records:
-        other = records[f"tables_{level}"]
-        mean = plotting.sound_mean(other[PLANNING_ALL])
-        axes.plot(other.steps[PLANNING_ALL], mean, "--", color=GREEN, linewidth=1)
-        ends["the same,\ntables"] = (float(other.steps[PLANNING_ALL][-1]), float(mean[-1]), GREEN)
-    axes.set(title=f"Base executing {LEVELS[level]:g}", xlabel="updates", ylabel="entropy, nats per token")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.7)
     mean = plotting.sound_mean(own[EXECUTION])
     gone = np.flatnonzero(mean <= (1 - LATER) * mean[0])
     if len(gone):
@@ -86,17 +92,19 @@ def _draw_distances(axes: Axes, records: Mapping[str, Records]) -> None:
     _name_rows(axes, [f"{ROWS[arm]}, {LEVELS[level]:g}" for arm, level in rows])
 
 
-def _draw_gains(axes: Axes, records: Mapping[str, Records]) -> None:
-    rows = [(alpha, rival) for alpha in ALPHAS if levels(records, f"hicra_{alpha:g}") for rival in RIVALS]
-    for row, (alpha, rival) in enumerate(rows):
-        other = rival if rival == "plain" else f"{rival}_{alpha:g}"
-        for measure, colour, up in ((ACCURACY, BLACK, 0.16), (STRATEGY_ALL, GREEN, -0.16)):
-            _draw_interval(axes, gain(records, f"hicra_{alpha:g}", other, measure), up - row, colour)
+def _draw_gains(axes: Axes, records: Mapping[str, Records], measure: str, colour: str) -> None:
+    alphas = [alpha for alpha in ALPHAS if levels(records, f"hicra_{alpha:g}")]
+    rows = {
+        f"HICRA {alpha:g} - {SHORT[rival]}": (f"hicra_{alpha:g}", rival if rival == "plain" else f"{rival}_{alpha:g}")
+        for alpha in alphas
+        for rival in RIVALS
+    }
+    if levels(records, "planning_0.01"):
+        rows["entropy bonus - no bonus"] = ("planning_0.01", "plain")
+    for row, (arm, rival) in enumerate(rows.values()):
+        _draw_interval(axes, gain(records, arm, rival, measure), -row, colour)
     axes.axvline(0, color="#555555", linewidth=0.9, zorder=0)
-    axes.set(title="HICRA less its rivals", xlabel="success; strategy entropy over problems, nats per response")
-    for text, colour, x in (("success", BLACK, 0.0), ("strategy entropy", GREEN, 0.2)):
-        axes.text(x, 1.0, text, color=colour, fontsize=8, transform=axes.transAxes, va="bottom")
-    _name_rows(axes, [f"alpha {alpha:g}, {SHORT[rival]}" for alpha, rival in rows])
+    _name_rows(axes, list(rows))
 
 
 def _draw_interval(axes: Axes, values: Array, y: float, colour: str) -> None:

@@ -91,14 +91,14 @@ def largest_rise(records: Records, measure: str) -> Array:
     return records.per_run(lambda curve: float((curve - np.minimum.accumulate(curve)).max()), records[measure])
 
 
-def later_change(records: Records, measure: str) -> Array:
-    """A measure's change from when three quarters of the execution entropy are gone to the end, ``[n]``.
+def later_change(records: Records, measure: str, since: float = LATER) -> Array:
+    """A measure's change from when that share of the execution entropy is gone to the end, ``[n]``.
 
     NaN where that never happens, or at the last point only.
     """
 
     def found(execution: Array, curve: Array) -> float:
-        gone = np.flatnonzero(execution <= (1 - LATER) * execution[0])
+        gone = np.flatnonzero(execution <= (1 - since) * execution[0])
         return float(curve[-1] - curve[gone[0]]) if len(gone) and gone[0] < len(curve) - 1 else nan
 
     return records.per_run(found, records[EXECUTION], records[measure])

@@ -20,7 +20,7 @@ BONUSES = {
     "all_0.003": {"entropy_coefficient": 0.003},
     "all_0.01": {"entropy_coefficient": 0.01},
 }
-UPDATES = {"quick": 80, "standard": 300, "full": 600}
+UPDATES = {"quick": 80, "standard": 240, "full": 600}
 FEW_TYPES = 4
 MLP, TABLES = Spec("mlp", {"width": 64}), Spec("tabular")
 TABLES_RATE = 0.03  # of Adam, for logits that share nothing

@@ -288,6 +288,9 @@ def test_crossings_and_rises_against_plain_loops(seed: int) -> None:
     gone = [i for i in range(30) if values[i] <= 0.25 * values[0]]
     change = values[-1] - values[gone[0]] if gone and gone[0] < 29 else math.nan
     np.testing.assert_equal(measures.later_change(records, "x"), [change])
+    half = [i for i in range(30) if values[i] <= 0.5 * values[0]]
+    change = values[-1] - values[half[0]] if half and half[0] < 29 else math.nan
+    np.testing.assert_equal(measures.later_change(records, "x", measures.HALF), [change])
 
 
 def test_lags_are_bounds_where_one_never_comes() -> None:

@@ -31,7 +31,9 @@ PROBES = {
 }
 """Where each probe of tables has its function, by name."""
 
-POLICY_PROBES: dict[str, str] = {}
+POLICY_PROBES = {
+    "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
+}
 """Where each probe of policies has its function, by name."""
 
 
