@@ -20,7 +20,7 @@ Sweep
     HICRA with alpha 0.2 (published) and 0.5 in the MLP, held against the same without a bonus, against its placebo (as
     many random tokens of each response) and against plain difficulty weights on all tokens, 1 + alpha (1 - 2m), which
     is what the bonus does to the expected gradient (OBJECTIVES, fact 4); and against entropy bonuses on planning tokens
-    or on all. In tables HICRA against its placebo.
+    or on all. In tables HICRA against placebo and weights, by Adam and by SGD.
     In language models less than a tenth of the tokens plan. Here half do, so the placebo reaches half of the planning
     tokens, and its distance from HICRA is about half of that from no bonus at all.
 Measure
@@ -44,8 +44,8 @@ Rule of judgement
     other learning rates and with an entropy bonus of 0.01 on planning tokens; (1) with every other base and world, and
     whether a base that plans more sharply shortens the distance.
     HICRA less each rival, mean over both bases, in held-out success and in strategy entropy over problems at the end:
-    above 0; HICRA less entropy bonus, each at the dose that is best on the other seeds: above 0; in tables HICRA less
-    placebo within 0.02 of success.
+    above 0; HICRA less entropy bonus, each at the dose that is best on the other seeds: above 0; in tables, in
+    success, HICRA less placebo and less difficulty weights within 0.02 by Adam and above 0 by SGD.
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
 What a student should see
     To be written from the standard run.
@@ -53,12 +53,12 @@ What a student should see
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
 from toybed.benchmarks.two_phases_figure import figure
+from toybed.benchmarks.two_phases_hicra import hicra_parts
 from toybed.benchmarks.two_phases_measures import (
     ACCURACY,
     EXECUTION,
@@ -69,25 +69,24 @@ from toybed.benchmarks.two_phases_measures import (
     STRATEGY_ALL,
     TOKEN,
     Array,
-    best_dose,
+    base_of,
     entropy_lag,
-    gain,
     half_gained,
     half_gone,
     largest_rise,
     later_change,
     later_routing,
     levels,
+    mean_of,
     rise,
     skill_lag,
 )
-from toybed.benchmarks.two_phases_sweep import ALPHAS, BONUSES, LEVELS, RIVALS, arms
-from toybed.stats import mean_interval, mean_of_found
-from toybed.study import Records, Study, Verdict, above, all_of, below, headline, number, register, tally, within
+from toybed.benchmarks.two_phases_sweep import arms
+from toybed.stats import mean_interval
+from toybed.study import Records, Study, Verdict, above, all_of, below, headline, number, register, tally
 
 RISE = 0.1  # nats by which planning entropy over problems has to rise
 ONLY_FALLS = 0.05  # nats: a rise of less is none
-NO_DIFFERENCE = 0.02  # of success
 
 CLAIM = (
     "Learning has two phases: half of the execution entropy is gone before half of the planning entropy, and then "
@@ -106,6 +105,9 @@ AMENDMENTS = (
     "300 updates. It had HICRA succeed with 0.46 where an entropy bonus of 0.01 on planning tokens had 0.70. So the "
     "three parts are judged with that bonus, too, beside the claim; and it is told how strategy entropy changes from "
     "half of the execution entropy gone on, because in tables it rose early. 240 updates are enough and keep the time.",
+    "When the learner had SGD, after that run, HICRA was held against placebo and difficulty weights in tables by SGD, "
+    "too; its learning rate was chosen on two seeds of their own, from runs without a bonus. By Adam the difficulty "
+    "weights joined the placebo.",
 )
 
 ORDERS = {
@@ -128,26 +130,17 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     beside = [part for level in levels(records, "grpo") for part in _in_what_sense(records, level)]
     beside += [part for arm in WHOLE for level in levels(records, arm) for part in _phases(records, arm, level)]
     beside += [_order(records, arm, level) for arm in OTHERS for level in levels(records, arm)]
-    beside += [_follows_the_base(records, arm, level) for arm in ("", "tables_") for level in _sharp(records, arm)]
-    alphas = [alpha for alpha in ALPHAS if levels(records, f"hicra_{alpha:g}")]
-    raised = [
-        _raised(records, alpha, rival, measure)
-        for measure in (ACCURACY, STRATEGY_ALL)
-        for alpha in alphas
-        for rival in RIVALS
-    ]
-    beside += raised
-    if levels(records, *BONUSES):
-        beside.append(_bonus(records, [f"hicra_{alpha:g}" for alpha in alphas]))
-    beside += [_in_tables(records, alpha) for alpha in ALPHAS if f"tables_hicra_{alpha:g}_75" in records]
-    lags = "; ".join(f"{_base(level)}: {_when(records[f'grpo_{level}'])}" for level in levels(records, "grpo"))
+    beside += [_follows_thebase_of(records, arm, level) for arm in ("", "tables_") for level in _sharp(records, arm)]
+    against, besides = hicra_parts(records)
+    beside += [*against, *besides]
+    lags = "; ".join(f"{base_of(level)}: {_when(records[f'grpo_{level}'])}" for level in levels(records, "grpo"))
     verdict = headline(
         CLAIM,
         parts=deciding,
         shown=deciding[0],
         rule=RULE,
         sentence=f"{tally(deciding)}. Updates until half of the entropy is gone, {lags}. HICRA against no bonus, its "
-        f"placebo and difficulty weights: {tally(raised)}.",
+        f"placebo and difficulty weights: {tally(against)}.",
         records=records,
     )
     return verdict, deciding + beside
@@ -157,18 +150,10 @@ def _sharp(records: Mapping[str, Records], prefix: str) -> list[str]:
     return levels(records, f"{prefix}sharp", "tables" if prefix else "grpo")
 
 
-def _base(level: str) -> str:
-    return f"base executing {LEVELS[level]:g}"
-
-
-def _mean(values: Array, form: str = ".2f") -> str:
-    return number(mean_of_found(values), form)
-
-
 def _when(own: Records) -> str:
     """When half of either entropy is gone, in words."""
     return ", ".join(
-        f"{name} {_mean(half_gone(own, measure), '.0f')}{_never(half_gone(own, measure))}"
+        f"{name} {mean_of(half_gone(own, measure), '.0f')}{_never(half_gone(own, measure))}"
         for name, measure in (("execution", EXECUTION), ("planning", PLANNING))
     )
 
@@ -188,16 +173,16 @@ def _phases(records: Mapping[str, Records], arm: str, level: str) -> list[Verdic
 def _order(records: Mapping[str, Records], arm: str, level: str) -> Verdict:
     own = records[f"{arm}_{level}"]
     interval = mean_interval(entropy_lag(own))
-    starts = (_mean(own.at(measure, 0)) for measure in (EXECUTION, PLANNING))
+    starts = (mean_of(own.at(measure, 0)) for measure in (EXECUTION, PLANNING))
     return Verdict(
-        f"Half of the execution entropy is gone before half of the planning entropy{ORDERS[arm]}, {_base(level)}.",
+        f"Half of the execution entropy is gone before half of the planning entropy{ORDERS[arm]}, {base_of(level)}.",
         above(interval, 0.0),
         *interval,
         rule="updates from half of the execution entropy gone to half of the planning entropy given the problem gone, "
         "what never comes counted as the last update: supported above 0, refuted below.",
         sentence=f"{_when(own)}. At the start {' and '.join(starts)} nats; at the end "
-        f"{_mean(own.at(EXECUTION, -1))} and {_mean(own.at(PLANNING, -1))}; success {_mean(own.at(ACCURACY, 0))} to "
-        f"{_mean(own.at(ACCURACY, -1))}.",
+        f"{mean_of(own.at(EXECUTION, -1))} and {mean_of(own.at(PLANNING, -1))}; success "
+        f"{mean_of(own.at(ACCURACY, 0))} to {mean_of(own.at(ACCURACY, -1))}.",
     )
 
 
@@ -206,12 +191,12 @@ def _rises(records: Mapping[str, Records], arm: str, level: str) -> Verdict:
     interval = mean_interval(rise(own, PLANNING_ALL))
     low = own.per_run(lambda curve: float(curve.min()), own[PLANNING_ALL])
     return Verdict(
-        f"Planning entropy over problems rises after its minimum{ORDERS[arm]}, {_base(level)}.",
+        f"Planning entropy over problems rises after its minimum{ORDERS[arm]}, {base_of(level)}.",
         above(interval, RISE),
         *interval,
         rule=f"its value at the end less its minimum on the way, nats: supported above {RISE:g}, refuted below.",
-        sentence=f"From {_mean(own.at(PLANNING_ALL, 0))} to {_mean(low)} and at the end "
-        f"{_mean(own.at(PLANNING_ALL, -1))}.",
+        sentence=f"From {mean_of(own.at(PLANNING_ALL, 0))} to {mean_of(low)} and at the end "
+        f"{mean_of(own.at(PLANNING_ALL, -1))}.",
     )
 
 
@@ -220,15 +205,15 @@ def _diverge(records: Mapping[str, Records], arm: str, level: str) -> Verdict:
     strategies, tokens = (mean_interval(later_change(own, measure)) for measure in (STRATEGY_ALL, TOKEN))
     return Verdict(
         "In the later phase strategy entropy over problems rises while token entropy falls"
-        f"{ORDERS[arm]}, {_base(level)}.",
+        f"{ORDERS[arm]}, {base_of(level)}.",
         all_of([above(strategies, 0.0), below(tokens, 0.0)]),
         *strategies,
         rule="changes from when three quarters of the execution entropy are gone to the end: of strategy entropy "
         "(shown) above 0 and of token entropy below 0: supported if both, refuted if one lies on the other side.",
         sentence=f"Strategy entropy over problems changes by {number(strategies.estimate, '+.2f')} nats per response, "
         f"token entropy by {number(tokens.estimate, '+.3f')} nats per token. Counted from half of the execution "
-        f"entropy gone, strategy entropy changes by {_mean(later_change(own, STRATEGY_ALL, HALF), '+.2f')}; from its "
-        f"minimum in the whole run it rises by {_mean(rise(own, STRATEGY_ALL))}.",
+        f"entropy gone, strategy entropy changes by {mean_of(later_change(own, STRATEGY_ALL, HALF), '+.2f')}; from its "
+        f"minimum in the whole run it rises by {mean_of(rise(own, STRATEGY_ALL))}.",
     )
 
 
@@ -242,38 +227,38 @@ def _routing(own: Records, level: str) -> Verdict:
     routing, given = mean_interval(later_routing(own)), mean_interval(later_change(own, STRATEGY))
     return Verdict(
         "What rises is what a strategy tells of its problem; given the problem, strategies grow less diverse: "
-        f"{_base(level)}.",
+        f"{base_of(level)}.",
         all_of([above(routing, 0.0), below(given, 0.0)]),
         *routing,
         rule="changes in the later phase: of mutual information of problem and strategy (shown) above 0 and of "
         "strategy entropy given the problem below 0: supported if both, refuted if one lies on the other side.",
         sentence=f"Mutual information changes by {number(routing.estimate, '+.2f')} nats per response, strategy "
         f"entropy given the problem by {number(given.estimate, '+.2f')}, over problems by "
-        f"{_mean(later_change(own, STRATEGY_ALL), '+.2f')}.",
+        f"{mean_of(later_change(own, STRATEGY_ALL), '+.2f')}.",
     )
 
 
 def _only_falls(own: Records, level: str) -> Verdict:
     interval = mean_interval(largest_rise(own, PLANNING))
     return Verdict(
-        f"Planning entropy given the problem only falls: {_base(level)}.",
+        f"Planning entropy given the problem only falls: {base_of(level)}.",
         below(interval, ONLY_FALLS),
         *interval,
         rule=f"its largest rise over any earlier value, nats: supported below {ONLY_FALLS:g}, refuted above.",
-        sentence=f"From {_mean(own.at(PLANNING, 0))} to {_mean(own.at(PLANNING, -1))} nats, its largest rise on the "
-        f"way {number(interval.estimate)}.",
+        sentence=f"From {mean_of(own.at(PLANNING, 0))} to {mean_of(own.at(PLANNING, -1))} nats, its largest rise on "
+        f"the way {number(interval.estimate)}.",
     )
 
 
 def _skills(own: Records, level: str) -> Verdict:
     interval = mean_interval(skill_lag(own))
     told = ", ".join(
-        f"{name} {_mean(own.at(measure, 0))} to {_mean(own.at(measure, -1))}, half of it at update "
-        f"{_mean(half_gained(own, measure), '.0f')}"
+        f"{name} {mean_of(own.at(measure, 0))} to {mean_of(own.at(measure, -1))}, half of it at update "
+        f"{mean_of(half_gained(own, measure), '.0f')}"
         for name, measure in (("right executions", "exec_accuracy"), ("valid plans", "plan_validity"))
     )
     return Verdict(
-        f"Half of the gain in right executions comes before half of that in valid plans: {_base(level)}.",
+        f"Half of the gain in right executions comes before half of that in valid plans: {base_of(level)}.",
         above(interval, 0.0),
         *interval,
         rule="updates from half of the run's gain in right executions to half of its gain in valid plans, no gain "
@@ -282,77 +267,18 @@ def _skills(own: Records, level: str) -> Verdict:
     )
 
 
-def _follows_the_base(records: Mapping[str, Records], prefix: str, level: str) -> Verdict:
+def _follows_thebase_of(records: Mapping[str, Records], prefix: str, level: str) -> Verdict:
     flat, sharp = (records[f"{arm}_{level}"] for arm in ("tables" if prefix else "grpo", f"{prefix}sharp"))
     interval = mean_interval(entropy_lag(flat) - entropy_lag(sharp))
     return Verdict(
         f"A base that plans sharply shortens the distance of the phases{', in tables' if prefix else ''}: "
-        f"{_base(level)}.",
+        f"{base_of(level)}.",
         above(interval, 0.0),
         *interval,
         rule="updates between half of either entropy gone, from the usual base less from the sharp one, paired: "
         "supported above 0, refuted below.",
-        sentence=f"{_mean(entropy_lag(flat), '+.0f')} updates from the usual base, {_mean(entropy_lag(sharp), '+.0f')} "
-        "from the sharp one.",
-    )
-
-
-# -- HICRA ----------------------------------------------------------------------------------------------------------
-MEASURES = {ACCURACY: ("succeeds more", ".3f"), STRATEGY_ALL: ("keeps more strategy entropy over problems", ".2f")}
-
-
-def _rival(rival: str, alpha: float) -> str:
-    return rival if rival == "plain" else f"{rival}_{alpha:g}"
-
-
-def _raised(records: Mapping[str, Records], alpha: float, rival: str, measure: str) -> Verdict:
-    arm, other = f"hicra_{alpha:g}", _rival(rival, alpha)
-    interval = mean_interval(gain(records, arm, other, measure))
-    does, form = MEASURES[measure]
-    ends = {
-        level: [_mean(records[f"{each}_{level}"].at(measure, -1), form) for each in (arm, other)]
-        for level in levels(records, arm, other)
-    }
-    told = "; ".join(f"{_base(level)}: {' against '.join(values)}" for level, values in ends.items())
-    return Verdict(
-        f"HICRA with alpha {alpha:g} {does} than with {RIVALS[rival]}.",
-        above(interval, 0.0),
-        *interval,
-        rule="difference at the end on held-out prompts, mean over bases, paired: supported above 0, refuted below.",
-        sentence=f"{told[0].upper()}{told[1:]}.",
-    )
-
-
-def _bonus(records: Mapping[str, Records], doses: list[str]) -> Verdict:
-    (mine, own), (theirs, rival) = best_dose(records, doses), best_dose(records, [*BONUSES])
-    interval = mean_interval(own - rival)
-    picked = (", ".join(f"{arm} in {n}" for arm, n in Counter(best).most_common()) for best in (mine, theirs))
-    entropies = (
-        _mean(gain(records, Counter(best).most_common(1)[0][0], "plain", STRATEGY_ALL), "+.2f")
-        for best in (mine, theirs)
-    )
-    return Verdict(
-        "HICRA succeeds more than an entropy bonus, each at its best dose.",
-        above(interval, 0.0),
-        *interval,
-        rule="success at the end on held-out prompts, mean over bases, dose chosen for each seed on the others, "
-        "paired: supported above 0, refuted below.",
-        sentence=f"{_mean(own, '.3f')} against {_mean(rival, '.3f')}; chosen {' of runs, against '.join(picked)}. "
-        f"Strategy entropy over problems against no bonus: {' and '.join(entropies)}.",
-    )
-
-
-def _in_tables(records: Mapping[str, Records], alpha: float) -> Verdict:
-    arms_of = [records[f"tables_{name}_{alpha:g}_75"] for name in ("hicra", "placebo")]
-    ends = [own.at(ACCURACY, -1) for own in arms_of]
-    interval = mean_interval(ends[0] - ends[1])
-    return Verdict(
-        f"In tables it makes no difference which tokens HICRA amplifies (alpha {alpha:g}): Adam undoes the scale.",
-        within(interval, -NO_DIFFERENCE, NO_DIFFERENCE),
-        *interval,
-        rule=f"success at the end, HICRA less placebo, {_base('75')}, paired: supported within {NO_DIFFERENCE:g}, "
-        "refuted outside.",
-        sentence=f"{_mean(ends[0], '.3f')} against {_mean(ends[1], '.3f')}.",
+        sentence=f"{mean_of(entropy_lag(flat), '+.0f')} updates from the usual base, "
+        f"{mean_of(entropy_lag(sharp), '+.0f')} from the sharp one.",
     )
 
 

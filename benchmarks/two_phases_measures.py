@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from toybed.benchmarks.reversibility_measures import best_on_others
 from toybed.benchmarks.two_phases_sweep import LEVELS
-from toybed.study import Records
+from toybed.stats import mean_of_found
+from toybed.study import Records, number
 
 Array = NDArray[np.float64]
 
@@ -129,3 +130,13 @@ def best_dose(records: Mapping[str, Records], arms: Sequence[str]) -> tuple[list
     ends = np.stack([[records[f"{arm}_{level}"].at(ACCURACY, -1) for level in shared] for arm in arms]).mean(1)
     best = best_on_others(ends[:, None])
     return [arms[i] for i in best], ends[best, np.arange(len(best))]
+
+
+def base_of(level: str) -> str:
+    """A base in words."""
+    return f"base executing {LEVELS[level]:g}"
+
+
+def mean_of(values: Array, form: str = ".2f") -> str:
+    """The mean over the runs that have a value, in words."""
+    return number(mean_of_found(values), form)

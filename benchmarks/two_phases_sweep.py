@@ -23,7 +23,7 @@ BONUSES = {
 UPDATES = {"quick": 80, "standard": 240, "full": 600}
 FEW_TYPES = 4
 MLP, TABLES = Spec("mlp", {"width": 64}), Spec("tabular")
-TABLES_RATE = 0.03  # of Adam, for logits that share nothing
+TABLES_RATE, SGD_RATE = 0.03, 30.0  # of Adam and of SGD, for logits that share nothing
 
 
 def arms(size: str) -> dict[str, Setting]:
@@ -76,14 +76,23 @@ def _raised(grpo: Setting, level: str, alphas: tuple[float, ...]) -> dict[str, S
 
 
 def _controls(grpo: Setting) -> dict[str, Setting]:
-    """Other learning rates; few types, so that plans are practised as often as executions; HICRA in tables."""
+    """Other learning rates; few types, so that plans are practised as often as executions; HICRA in tables.
+
+    In tables Adam gives each logit a step of its own size, whatever the scale of its gradient; SGD does not.
+    """
     few = replace(grpo, world=Spec("plan_exec", {"types": FEW_TYPES}))
     rate = grpo.learning.learning_rate
-    tables = _raised(in_tables(grpo), "75", ALPHAS[-1:])
-    kept = ("hicra", "placebo")
+    tables = in_tables(grpo)
+    sgd = tables.with_learning(optimizer="sgd", learning_rate=SGD_RATE)
+    raised = {
+        f"{prefix}_{arm}": each
+        for prefix, start in (("tables", tables), ("sgd", sgd))
+        for arm, each in _raised(start, "75", ALPHAS[-1:]).items()
+        if not arm.startswith("plain")
+    }
     return {
         "few_75": few,
         "slow_75": grpo.with_learning(learning_rate=rate / 3),
         "fast_75": grpo.with_learning(learning_rate=3 * rate),
-        **{f"tables_{arm}": each for arm, each in tables.items() if arm.startswith(kept)},
+        **raised,
     }

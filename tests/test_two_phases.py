@@ -72,6 +72,7 @@ def house(**other: Records) -> dict[str, Records]:
     """Every arm has its two phases; HICRA succeeds more than all others, by 0.1 of success and 0.3 nats."""
     raised = arm(success=0.6, strategy=2.9)
     tables = {name: arm() for name in ARMS if name.startswith("tables_hicra")}
+    tables |= {name: raised for name in ARMS if name.startswith("sgd_hicra")}
     return {name: raised if name.startswith("hicra") else arm() for name in ARMS} | tables | other
 
 
@@ -209,8 +210,9 @@ def test_the_order_may_be_the_bases() -> None:
 def test_hicra_is_paired_with_each_rival_over_both_bases(alpha: float, rival: str) -> None:
     def parts_of(**other: Records) -> tuple[Verdict, Verdict]:
         _, parts = judged(house(**other))
-        words = (f"HICRA with alpha {alpha:g} ", f" than with {RIVALS[rival]}.")
-        return named(parts, *words, "succeeds"), named(parts, *words, "strategy entropy")
+        shared = [part for part in parts if part.claim.startswith(f"HICRA with alpha {alpha:g} ")]
+        than = f" than with {RIVALS[rival]}."
+        return named(shared, than, "succeeds"), named(shared, than, "strategy entropy")
 
     accuracy, strategies = parts_of()
     assert accuracy.outcome == strategies.outcome == "supported"
@@ -225,7 +227,7 @@ def test_hicra_is_paired_with_each_rival_over_both_bases(alpha: float, rival: st
 def test_entropy_bonuses_compete_at_their_best_dose() -> None:
     best = {f"planning_0.01_{level}": arm(success=0.7) for level in LEVELS}
     _, parts = judged(house(**best))
-    part = named(parts, "entropy bonus")
+    part = named(parts, "HICRA succeeds more than an entropy bonus")
     assert part.outcome == "refuted"
     assert part.estimate == pytest.approx(-0.1)
     assert f"planning_0.01 in {SEEDS}" in part.sentence
@@ -239,7 +241,18 @@ def test_in_tables_the_mask_should_make_no_difference(success: float, outcome: s
     # Seeds differ by 0.002 around the difference, so that 0.02 is no edge of rounding.
     hurt.curves["reward_test"][:, -1] += 0.002 * OFFSET
     _, parts = judged(house(**{"tables_hicra_0.5_75": hurt}))
-    assert named(parts, "In tables it makes no difference").outcome == outcome
+    for rival in ("placebo", "reweighted"):
+        assert named(parts, "In tables HICRA", RIVALS[rival]).outcome == outcome
+
+
+def test_by_sgd_the_mask_should_make_one() -> None:
+    _, parts = judged(house())
+    part = named(parts, "by SGD", RIVALS["placebo"])
+    assert part.outcome == "supported"
+    assert part.estimate == pytest.approx(0.1)
+    _, parts = judged(house(**{"sgd_placebo_0.5_75": arm(success=0.7)}))
+    assert named(parts, "by SGD", RIVALS["placebo"]).outcome == "refuted"
+    assert named(parts, "by SGD", RIVALS["reweighted"]).outcome == "supported"
 
 
 def test_a_quick_answer_has_fewer_arms_and_the_same_claim() -> None:
@@ -250,13 +263,10 @@ def test_a_quick_answer_has_fewer_arms_and_the_same_claim() -> None:
     assert svg(two_phases.figure(records)).startswith("<svg")
 
 
-@pytest.mark.parametrize("name", ["grpo_75", "hicra_0.2_95"])
-def test_the_figure_can_be_drawn_whatever_is_missing(name: str) -> None:
-    records = house()
-    for runs in ([1], [*range(SEEDS)]):
-        assert svg(two_phases.figure({**records, name: diverge(records[name], runs)})).startswith("<svg")
-    flat = arm(planning=300, execution=300)
-    assert svg(two_phases.figure({**records, name: flat})).startswith("<svg")
+def test_the_figure_can_be_drawn_whatever_is_missing() -> None:
+    records = house(grpo_75=arm(planning=300, execution=300), grpo_95=diverge(arm(), [1]))
+    records |= {"hicra_0.2_95": diverge(arm(), [*range(SEEDS)]), "tables_75": diverge(arm(), [*range(SEEDS)])}
+    assert svg(two_phases.figure(records)).startswith("<svg")
 
 
 # -- measures against plain loops -----------------------------------------------------------------------------------
@@ -310,8 +320,8 @@ def test_the_arms_differ_in_what_the_question_asks_and_nothing_else() -> None:
             level = name.rsplit("_", 1)[1]
             expected = {"objective"} if "hicra" in name or name.startswith((*RIVALS, *BONUSES)) else set()
             expected |= {"supervised"} if "sharp" in name else set()
-            expected |= {"policy", "supervised", "learning"} if "tables" in name else set()
-            expected |= {"objective"} if name.startswith("tables_placebo") else set()
+            expected |= {"policy", "supervised", "learning"} if name.startswith(("tables", "sgd")) else set()
+            expected |= {"objective"} if "placebo" in name or "reweighted" in name else set()
             expected |= {"world"} if name.startswith("few") else set()
             expected |= {"learning"} if name.startswith(("slow", "fast")) else set()
             grpo = found[f"grpo_{level}"]
@@ -346,4 +356,3 @@ def test_a_run_records_every_measure_that_it_reads() -> None:
     curves = {name: np.stack([result.curves[name].values for result in results]) for name in results[0].curves}
     records = Records({name: each.steps for name, each in results[0].curves.items()}, curves)
     judged(dict.fromkeys(ARMS, records))
-    two_phases.figure(dict.fromkeys(ARMS, records))
