@@ -117,7 +117,7 @@ AMENDMENTS = (
     "start at the end. So the rise and the strategies are judged at a third and at three times the learning rate, too, "
     "beside the claim (at first the order alone was), and it is told how far strategy entropy rises from its minimum.",
     "A first standard run had 300 updates. It had HICRA succeed with 0.46 where an entropy bonus of 0.01 on planning "
-    "tokens had 0.70. So the three parts are judged with that bonus, too, beside the claim; and it is told how strategy "
+    "tokens had 0.70. So the three parts are judged with that bonus, too, beside the claim; it is told how strategy "
     "entropy changes from half of the execution entropy gone on, because in tables it rose early. 240 updates are "
     "enough and keep the time.",
     "When the learner had SGD, after that run, HICRA was held against placebo and difficulty weights in tables by SGD, "

@@ -49,7 +49,7 @@ ROWS = {
     "fast": "MLP, rate x 3",
     "planning_0.01": "MLP, entropy bonus",
 }
-SHORT = {"plain": "no bonus", "placebo": "placebo", "reweighted": "weights"}
+SHORT = {"plain": "none", "placebo": "placebo", "reweighted": "weights"}
 
 
 def figure(records: Mapping[str, Records]) -> Figure:
@@ -63,7 +63,7 @@ def figure(records: Mapping[str, Records]) -> Figure:
         _draw_distances(distances, records)
         _draw_gains(success, records, ACCURACY, BLACK)
         _draw_gains(strategies, records, STRATEGY_ALL, GREEN)
-        success.set(title="What HICRA wins in success, over", xlabel="success at the end, difference")
+        success.set(title="What is won in success", xlabel="success at the end, difference")
         strategies.set(title="... and in strategy entropy", xlabel="over problems, nats per response, difference")
         strategies.set_yticklabels([])
     return page
@@ -95,12 +95,15 @@ def _draw_distances(axes: Axes, records: Mapping[str, Records]) -> None:
 def _draw_gains(axes: Axes, records: Mapping[str, Records], measure: str, colour: str) -> None:
     alphas = [alpha for alpha in ALPHAS if levels(records, f"hicra_{alpha:g}")]
     rows = {
-        f"{alpha:g}, {SHORT[rival]}": (f"hicra_{alpha:g}", rival if rival == "plain" else f"{rival}_{alpha:g}")
+        f"HICRA {alpha:g} over {SHORT[rival]}": (
+            f"hicra_{alpha:g}",
+            rival if rival == "plain" else f"{rival}_{alpha:g}",
+        )
         for alpha in alphas
         for rival in RIVALS
     }
     if levels(records, "planning_0.01"):
-        rows["entropy bonus"] = ("planning_0.01", "plain")
+        rows["entropy bonus over none"] = ("planning_0.01", "plain")
     for row, (arm, rival) in enumerate(rows.values()):
         _draw_interval(axes, gain(records, arm, rival, measure), -row, colour)
     axes.axvline(0, color="#555555", linewidth=0.9, zorder=0)
