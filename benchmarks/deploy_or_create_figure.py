@@ -109,9 +109,9 @@ def _draw_hard(axes: Axes, records: Mapping[str, Records]) -> None:
     for number, (name, measure, place, colour) in enumerate(bars):
         at = np.arange(len(shown)) + 0.27 * (number - 1)
         values = [records[arm].at(measure, place) for arm in shown]
-        axes.bar(at, [mean_of_found(v) for v in values], 0.24, color=colour, alpha=0.75, label=name)
+        axes.bar(at, [mean_of_found(v) for v in values], 0.24, color=colour, zorder=2, label=name)
         for x, v in zip(at, values, strict=True):
-            axes.plot(np.full(len(v), x), v, ".", color="#444444", markersize=2.5)
+            axes.plot(np.full(len(v), x), v, ".", color="#777777", markersize=2.5, zorder=3)
     axes.set_xticks(range(len(shown)), [NAMES[arm] for arm in shown], fontsize=7.5)
     axes.set(title="Hard types, small world", ylabel="success", ylim=(0, 1.25))
     axes.legend(fontsize=7.5, frameon=False, loc="upper right", ncols=3, columnspacing=1, handlelength=1)

@@ -41,7 +41,7 @@ def hybrids(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor]:
         ("execution", torch.where(plans, before, now)),
     ):
         known = env.measures(policy)
-        measures[f"hybrid_{name}"] = test_success(env, policy)
+        measures[f"hybrid_{name}"] = held_out_success(env, policy)
         measures[f"hybrid_{name}_accuracy"] = known["exec_accuracy"]
         for kind in ("hard", "ordinary"):
             if f"success_{kind}" in known:
@@ -69,7 +69,7 @@ def plan_world(env: TokenEnv, probe: str) -> PlanExec:
     return env
 
 
-def test_success(env: PlanExec, policy: Tensor) -> Tensor:
+def held_out_success(env: PlanExec, policy: Tensor) -> Tensor:
     """Mean success of tables ``[..., C, V]`` on test prompts, ``[...]``."""
     return env.evaluate(policy).reward[..., env.prompts("test")].mean(-1)
 
@@ -98,7 +98,7 @@ def prefixes(env: PlanExec, before: Tensor, after: Tensor, order: Tensor) -> tup
     rank = rank.scatter(-1, order, torch.arange(count, device=before.device).expand_as(order))
     taken = rank[:, None] < torch.arange(count + 1, device=before.device)[:, None]  # [S, N + 1, C]
     hybrid = torch.where(taken[..., None], after[:, None], before[:, None])
-    return test_success(env, hybrid), (token_shares(env, hybrid) * taken).sum(-1)
+    return held_out_success(env, hybrid), (token_shares(env, hybrid) * taken).sum(-1)
 
 
 def reached(reward: Tensor, share: Tensor, most: float) -> Tensor:

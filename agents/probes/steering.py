@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from toybed.agents.policies import MLPPolicy, Policy, normalise
-from toybed.agents.probes.hybrids import SHARES, plan_world, prefixes, reached, test_success
+from toybed.agents.probes.hybrids import SHARES, held_out_success, plan_world, prefixes, reached
 from toybed.envs.core import TokenEnv
 from toybed.envs.plan_exec import PlanExec
 from toybed.errors import ToybedError
@@ -179,7 +179,7 @@ def best(env: PlanExec, start: MLPPolicy, layer: int, plans: Tensor, executions:
     chosen = learned.argmax(-1)
     own = tables[torch.arange(len(tables)), chosen]  # [S, R, C, V]
     strength = torch.tensor(STRENGTHS, dtype=torch.float64, device=env.device)[chosen]
-    return Steered(strength, learned.amax(-1), test_success(env, own).mean(-1), own[:, 0])
+    return Steered(strength, learned.amax(-1), held_out_success(env, own).mean(-1), own[:, 0])
 
 
 def _table(env: PlanExec, start: MLPPolicy, layer: int, added: Tensor) -> Tensor:
