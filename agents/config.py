@@ -53,6 +53,11 @@ class Supervised:
         return (self,) if self.before is None else (*self.before.stages, self)
 
 
+OPTIMIZERS = ("adam", "adamw", "sgd")
+FORMATS = ("fp32", "bf16")
+"""Number formats of weights: float32, and bfloat16, its upper 16 bits."""
+
+
 @dataclass(frozen=True)
 class Learning:
     """How a policy is trained by policy gradient.
@@ -66,12 +71,21 @@ class Learning:
         group: responses for each prompt (G).
         epochs: passes over a batch.
         minibatches: parts of a batch, each a step; groups stay whole.
-        learning_rate: of Adam.
+        learning_rate: of the optimiser.
         max_grad_norm: clip of each run's gradient norm.
         measure_every: updates between two exact measurements; the start and the end are always measured.
         schedule: kinds of tokens with a number of updates each, over and over: (("planning", 6), ("execution", 3))
             trains a master for six updates and then its sub-policies for three. Empty: all tokens, always. Tokens that
             are not trained now are to the objective as if they were not there.
+        optimizer: one of :data:`OPTIMIZERS`: "adam", "adamw" (with decoupled weight decay) or "sgd" (no momentum). A
+            critic has Adam.
+        weight_decay: of "adamw" and "sgd": each step also takes ``learning_rate * weight_decay`` of each weight.
+        weights: the policy's number format. "fp32"; or "bf16": the start and what each step makes of the weights are
+            rounded to bf16, so that a step below half the spacing of bf16 is lost. Moments and gradients stay float32.
+        train_on: the part of the train prompts that is trained on, as a range of a fixed, shuffled order: (0, 0.5) and
+            (0.5, 1) have no prompt in common. Measures are still of all of them.
+        replicate: runs that differ in it alone start from one base and draw other prompts, responses and
+            demonstrations.
     """
 
     updates: int = 150
@@ -83,9 +97,25 @@ class Learning:
     max_grad_norm: float = 1.0
     measure_every: int = 5
     schedule: tuple[tuple[str, int], ...] = ()
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    weights: str = "fp32"
+    train_on: tuple[float, float] = (0.0, 1.0)
+    replicate: int = 0
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "updates")
+        _at_least(self, 0, "updates", "weight_decay", "replicate")
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown("optimizer of Learning", self.optimizer, OPTIMIZERS)
+        if self.weights not in FORMATS:
+            raise unknown("number format of weights", self.weights, FORMATS)
+        if self.optimizer == "adam" and self.weight_decay:
+            raise ToybedError(
+                f"Learning: weight_decay is {self.weight_decay} with adam; allowed: 0, or optimizer='adamw', which "
+                "takes it off the weights and not into the moments"
+            )
+        if not 0 <= self.train_on[0] < self.train_on[1] <= 1:
+            raise ToybedError(f"Learning: train_on is {self.train_on}; allowed: a range from 0 to 1, not empty")
         if any(count < 1 for _, count in self.schedule):
             raise ToybedError(f"Learning: schedule is {self.schedule}; allowed: at least 1 update of each kind")
         if not (self.learning_rate > 0 and self.max_grad_norm > 0):
@@ -245,13 +275,38 @@ class Soft:
 
 
 @dataclass(frozen=True)
+class Imitation:
+    """Goes on by supervised fine-tuning, in the place of RL: it has the same curves, and the same start as RL has.
+
+    An update draws ``prompts`` train prompts with ``group`` responses each, as RL does, but from the world's
+    demonstrator; on these it takes ``epochs * minibatches`` steps of maximum likelihood. The objective is not read.
+
+    Args:
+        demonstrator: options of :meth:`~toybed.envs.core.TokenEnv.demonstrator`.
+        right_only: learn from the responses with full reward only.
+    """
+
+    demonstrator: Mapping[str, Any] = field(default_factory=dict)
+    right_only: bool = False
+
+
+TRAINED = ("all", "changed", "unchanged", "shuffled", "matched")
+
+
+@dataclass(frozen=True)
 class Start:
-    """The policy with which a run starts, where that is not simply its base.
+    """The policy with which a run starts, where that is not simply its base, and what of it is trained.
 
     Args:
         after: start where the run of this setting, of the same seed, ended; None is the base.
         keep: how far to go from that run's own start (0) to its end (1), along a straight line of parameters.
         temperature: the logits are divided by it: above 1 the policy starts flatter than it was, below 1 sharper.
+        weights: "bf16" rounds the parameters to bf16 at the start, so that a run in "fp32" and one in "bf16" (of
+            :class:`Learning`) start from the same policy.
+        trains: other than "all", the run starts where ``after`` *started*, has its random numbers, and trains some
+            entries only, the others stay: "changed", those that ``after`` changed, once start and end are rounded to
+            bf16; "unchanged", all others; "shuffled", as many as it changed in each tensor, anywhere in it; "matched",
+            as many as it changed of each tensor and each spacing of bf16, so of weights about as large.
 
     Only the parameters go on. The optimiser's moments, a controller, a critic and partitions begin anew; a KL to the
     reference is to this start, and not to the base; random numbers are drawn anew.
@@ -260,23 +315,35 @@ class Start:
     after: Setting | None = None
     keep: float = 1.0
     temperature: float = 1.0
+    weights: str = "fp32"
+    trains: str = "all"
 
     def __post_init__(self) -> None:
+        if self.weights not in FORMATS:
+            raise unknown("number format of a start", self.weights, FORMATS)
+        if self.trains not in TRAINED:
+            raise unknown("part that is trained", self.trains, TRAINED)
         if not 0 <= self.keep <= 1:
             raise ToybedError(f"Start: keep is {self.keep}; allowed: 0 to 1")
         if not self.temperature > 0:
             raise ToybedError(f"Start: temperature is {self.temperature}; allowed: above 0")
         if self.after is None and self.keep != 1:
             raise ToybedError(f"Start: keep is {self.keep}, of a run that is not named: say after which setting")
-        if self.keep != 1 and self.after is not None and self.after.start.temperature != 1:
+        if self.trains != "all" and self.after is None:
+            raise ToybedError(f"Start: trains is {self.trains!r}, by a run that is not named: say after which setting")
+        if self.trains != "all" and self.keep != 1:
+            raise ToybedError(f"Start: keep is {self.keep} and trains {self.trains!r}; allowed together: keep=1")
+        needs_its_start = self.after is not None and (self.keep != 1 or self.trains != "all")
+        if needs_its_start and self.after is not None and self.after.start.temperature != 1:
             raise ToybedError(
-                f"Start: keep is {self.keep}, of a run that started at another temperature; allowed there: 1"
+                f"Start: keep is {self.keep} and trains {self.trains!r}, of a run that started at another temperature; "
+                "allowed there: 1 and 'all'"
             )
 
     @property
     def stage(self) -> int:
-        """How many runs come before."""
-        return 0 if self.after is None else 1 + self.after.start.stage
+        """How many runs come before, whose random numbers are not to be drawn again."""
+        return 0 if self.after is None else self.after.start.stage + (self.trains == "all")
 
 
 @dataclass(frozen=True)
@@ -291,8 +358,9 @@ class Setting:
         learning: how it is trained from there.
         start: another start than the base. World, policy, heads and supervised are then those of the run it continues.
         probes: names of ``toybed.agents.probes`` that are measured at the start and at the end.
-        learner: None is policy gradient; :class:`Meta` learns how to adapt; :class:`Soft` is an actor-critic, which
-            reads no objective.
+        probes_on_the_way: they are also measured whenever else something is.
+        learner: None is policy gradient; :class:`Meta` learns how to adapt; :class:`Soft` is an actor-critic and
+            :class:`Imitation` goes on with supervised fine-tuning, which read no objective.
         adaptation: measured at the start and at the end: what the policy is worth to each task once it has adapted so.
         heads: how many heads the policy has. A table has a part for each; a network tells them apart by an embedding,
             or there is one for each ("mlp_per_head").
@@ -306,8 +374,9 @@ class Setting:
     start: Start = Start()
     probes: tuple[str, ...] = ()
     heads: Heads = Heads()
-    learner: Meta | Soft | None = None
+    learner: Meta | Soft | Imitation | None = None
     adaptation: Adaptation | None = None
+    probes_on_the_way: bool = False
 
     def __post_init__(self) -> None:
         before = self.start.after

@@ -17,9 +17,9 @@ from torch.func import functional_call
 
 from toybed.agents.companions import Companions
 from toybed.agents.config import Adaptation, Learning, Meta, Spec
-from toybed.agents.optimization import StackedAdam
+from toybed.agents.optimization import make_optimizer
 from toybed.agents.policies import Policy, choose, make_policy
-from toybed.agents.rollout import Rollout, response_log_probs, rollout
+from toybed.agents.rollout import Rollout, later_draws, response_log_probs, rollout, training_prompts
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.measures.entropy import token_entropy
@@ -284,7 +284,7 @@ class MetaGradient:
         learning_rate: Tensor | None = None,
         stage: int = 0,
     ) -> None:
-        self._pool = env.prompts("train")
+        self._pool = training_prompts(env, learning)
         if learning.schedule:
             raise ToybedError("Learning: meta-learning follows no schedule; allowed: (), and tokens of the adaptation")
         if learning.prompts > len(self._pool):
@@ -297,8 +297,8 @@ class MetaGradient:
         each = [seed for seed in seeds for _ in range(tasks)]
         self._outer = Reader(env, objective, each, meta.adaptation.tokens if meta.only_adapted else "all")
         rate = learning.learning_rate if learning_rate is None else learning_rate
-        self._optimizer = StackedAdam(policy, rate, learning.max_grad_norm)
-        later = f"/{stage}" if stage else ""
+        self._optimizer = make_optimizer(policy, learning, rate)
+        later = later_draws(learning, stage)
         self._choosing = Streams(f"tasks{later}", seeds, env.device)
         self._sampling = TaskStreams(f"rollout{later}", seeds, tasks, env.device)
         self._drawing = TaskStreams(f"objective{later}", seeds, tasks, env.device)

@@ -116,6 +116,14 @@ class Meter:
         env = self._env
         if env.tabulated and env.binary_reward and env.vocabulary**env.horizon <= MAX_ENUMERATED:
             self._measure_coverage(update, self._policy.table(env))
+        self.probe(update)
+        if self._adaptation is not None:
+            for name, value in self._adaptation.measure(self._policy).items():
+                self._add(name, update, value.double())
+
+    def probe(self, update: int) -> None:
+        """The probes alone."""
+        env = self._env
         for probe in self._probes:
             assert self._start is not None
             for name, value in probe(env, self._policy.table(env), self._start).items():
@@ -123,9 +131,6 @@ class Meter:
         for probe_policy in self._policy_probes:
             assert self._start_policy is not None
             for name, value in probe_policy(env, self._policy, self._start_policy).items():
-                self._add(name, update, value.double())
-        if self._adaptation is not None:
-            for name, value in self._adaptation.measure(self._policy).items():
                 self._add(name, update, value.double())
 
     def _measure_coverage(self, update: int, table: Tensor) -> None:

@@ -1,13 +1,17 @@
-"""One optimiser for all stacked runs."""
+"""Optimisers for all stacked runs at once."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from toybed.agents.config import Learning
 from toybed.agents.policies import Policy
+from toybed.measures.update_anatomy import to_bf16
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -18,17 +22,20 @@ CAUSES = (
     "its policy was not finite",
     "its critic's loss or gradient was not finite",
 )
-"""Why a run diverged, by number: what ``StackedAdam.cause`` says of the policy's steps, then what only others see."""
+"""Why a run diverged, by number: what ``StackedOptimizer.cause`` says of a policy's steps, then what others see."""
 POLICY_LOST, CRITIC_LOST = 3, 4
 
 
-class StackedAdam:
-    """Adam (arXiv 1412.6980) with a learning rate, a norm clip and a fate for each run.
+class StackedOptimizer(ABC):
+    """A gradient method with a learning rate, a norm clip and a fate for each run.
 
-    Adam is elementwise, so on parameters ``[S, ...]`` it is S independent optimisers; the clip and the learning rate
+    It is elementwise, so on parameters ``[S, ...]`` it is S independent optimisers; the clip and the learning rate
     are taken run by run, which ``torch.optim`` has no room for. (Its first step also imports the compiler: a second in
     every worker.) The gradients of all parameters are laid side by side, ``[S, D]``: a toy's step costs as much as it
     has operations, whatever their size.
+
+    Of a policy with :attr:`~toybed.agents.policies.Policy.trained` entries the others have a gradient of 0, also in the
+    norm, and no decay: they stay bit for bit.
 
     A run whose loss or gradient is not finite is *diverged*: its parameters stay as they were before that step, and
     the other runs never notice.
@@ -37,7 +44,9 @@ class StackedAdam:
         policy: the S policies.
         learning_rate: a number, or one for each run ``[S]``.
         max_grad_norm: bound of each run's gradient norm.
-        extra: tensors ``[S, ...]`` that are trained with the policy.
+        extra: tensors ``[S, ...]`` that are trained with the policy; they neither decay nor are they rounded.
+        weight_decay: decoupled (arXiv 1711.05101): a step also takes ``learning_rate * weight_decay`` of each weight.
+        weights: "bf16" rounds the policy's parameters after each step.
 
     Attributes:
         diverged: bool ``[S]``.
@@ -45,12 +54,22 @@ class StackedAdam:
     """
 
     def __init__(
-        self, policy: Policy, learning_rate: float | Tensor, max_grad_norm: float, extra: Sequence[Tensor] = ()
+        self,
+        policy: Policy,
+        learning_rate: float | Tensor,
+        max_grad_norm: float,
+        extra: Sequence[Tensor] = (),
+        *,
+        weight_decay: float = 0.0,
+        weights: str = "fp32",
     ) -> None:
-        self._parameters = [*policy.parameters(), *extra]
+        own = list(policy.parameters())
+        self._parameters = [*own, *extra]
         self._sizes = [p[0].numel() for p in self._parameters]
+        self._own = sum(self._sizes[: len(own)])
+        self._rounded = own if weights == "bf16" else []
+        self._decay, self._trained = weight_decay, policy.trained
         like = self._parameters[0]
-        self._first, self._second = (like.new_zeros(policy.runs, sum(self._sizes)) for _ in range(2))
         self._rate = torch.as_tensor(learning_rate, device=like.device).expand(policy.runs)
         self._max_norm = max_grad_norm
         self._steps = 0
@@ -64,18 +83,35 @@ class StackedAdam:
         gradients = torch.autograd.grad(loss.sum(), self._parameters)
         with torch.no_grad():
             gradient = torch.cat([g.flatten(1) for g in gradients], 1)
+            if self._trained is not None:
+                gradient[:, : self._own].masked_fill_(~self._trained, 0.0)
             # Reductions along the last axis only: along the first they round differently with the number of runs.
             norm = gradient.norm(dim=1)
             self._steps += 1
             scale = (self._max_norm / (norm + 1e-6)).clamp(max=1.0)
-            rate = self._rate / (1 - BETA_1**self._steps)
+            rate = self._rate
             if self._any_diverged or not bool(torch.isfinite(norm + loss).all()):
                 self._mark(loss.detach(), norm)
                 # 0 times infinity is not 0: what is not finite is replaced, and the run moves no more.
                 gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
                 scale, rate = (torch.where(self.diverged, 0.0, x) for x in (scale, rate))
-            self._move(gradient.mul_(scale[:, None]), rate)
+            self._take(self._move(gradient.mul_(scale[:, None]), rate), rate)
         return norm
+
+    @abstractmethod
+    def _move(self, gradient: Tensor, rate: Tensor) -> Tensor:
+        """What a step takes off the parameters, ``[S, D]``, for a gradient ``[S, D]`` and rates ``[S]``."""
+
+    def _take(self, move: Tensor, rate: Tensor) -> None:
+        if self._decay:
+            weight = torch.cat([p.flatten(1) for p in self._parameters], 1)[:, : self._own]
+            if self._trained is not None:
+                weight = weight.masked_fill(~self._trained, 0.0)
+            move[:, : self._own].addcmul_(weight, rate[:, None], value=self._decay)
+        for p, part in zip(self._parameters, move.split(self._sizes, 1), strict=True):
+            p.sub_(part.view_as(p))
+        for p in self._rounded:
+            p.copy_(to_bf16(p))
 
     def _mark(self, loss: Tensor, norm: Tensor) -> None:
         finite = torch.isfinite(loss)
@@ -84,12 +120,48 @@ class StackedAdam:
         self.diverged = self.diverged | fresh
         self._any_diverged = bool(self.diverged.any())
 
-    def _move(self, gradient: Tensor, rate: Tensor) -> None:
-        """Adam's step for a gradient ``[S, D]`` and bias-corrected rates ``[S]``."""
+
+class StackedAdam(StackedOptimizer):
+    """Adam (arXiv 1412.6980); with a weight decay it is AdamW."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        like = self._parameters[0]
+        self._first, self._second = (like.new_zeros(len(like), sum(self._sizes)) for _ in range(2))
+
+    def _move(self, gradient: Tensor, rate: Tensor) -> Tensor:
+        rate = rate / (1 - BETA_1**self._steps)
         correction = (1 - BETA_2**self._steps) ** 0.5
         self._first.lerp_(gradient, 1 - BETA_1)
         self._second.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
         move = self._second.sqrt().div_(correction).add_(EPSILON)
-        torch.div(self._first, move, out=move).mul_(rate[:, None])
-        for p, part in zip(self._parameters, move.split(self._sizes, 1), strict=True):
-            p.sub_(part.view_as(p))
+        return torch.div(self._first, move, out=move).mul_(rate[:, None])
+
+
+class StackedSGD(StackedOptimizer):
+    """Plain gradient descent: a step is the rate times the clipped gradient."""
+
+    def _move(self, gradient: Tensor, rate: Tensor) -> Tensor:
+        return gradient * rate[:, None]
+
+
+def make_optimizer(
+    policy: Policy, config: Learning, learning_rate: float | Tensor, extra: Sequence[Tensor] = ()
+) -> StackedOptimizer:
+    """The optimiser that the config names, with its decay, clip and number format.
+
+    Args:
+        policy: the S policies.
+        config: of the learner.
+        learning_rate: a number, or one for each run ``[S]``.
+        extra: tensors ``[S, ...]`` that are trained with the policy.
+    """
+    kind = StackedSGD if config.optimizer == "sgd" else StackedAdam
+    return kind(
+        policy,
+        learning_rate,
+        config.max_grad_norm,
+        extra,
+        weight_decay=config.weight_decay,
+        weights=config.weights,
+    )

@@ -29,9 +29,12 @@ class Policy(nn.Module):
 
     Attributes:
         runs: S.
+        trained: which parameters an optimiser may change, bool ``[S, D]`` in the order of :func:`flat_parameters`; None
+            for all.
     """
 
     runs: int
+    trained: Tensor | None = None
 
     @abstractmethod
     def forward(self, observation: Tensor) -> Tensor:

@@ -10,9 +10,16 @@ from torch import Tensor
 
 from toybed.agents.companions import Companions
 from toybed.agents.config import Learning
-from toybed.agents.optimization import CRITIC_LOST, StackedAdam
+from toybed.agents.optimization import CRITIC_LOST, StackedOptimizer, make_optimizer
 from toybed.agents.policies import Policy, choose
-from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
+from toybed.agents.rollout import (
+    Rollout,
+    draw_prompts,
+    later_draws,
+    response_log_probs,
+    rollout,
+    training_prompts,
+)
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.measures.covariance import covariance
@@ -57,13 +64,11 @@ class PolicyGradient:
         self._companions = Companions(env, objective, config, seeds, reference, learning_rate=rate)
         # One for each kind of the schedule: moments of one kind's steps would go on moving what they no longer train.
         kinds: list[str | None] = [kind for kind, _ in config.schedule] or [None]
-        self._optimizers = {
-            kind: StackedAdam(policy, rate, config.max_grad_norm, self._companions.parameters) for kind in kinds
-        }
-        later = f"/{stage}" if stage else ""
+        self._optimizers = {kind: make_optimizer(policy, config, rate, self._companions.parameters) for kind in kinds}
+        later = later_draws(config, stage)
         self._sampling = Streams(f"rollout{later}", seeds, env.device)
         self._drawing = Streams(f"objective{later}", seeds, env.device)
-        self._pool = env.prompts("train")
+        self._pool = training_prompts(env, config)
         self._kinds = scheduled_kinds(env, config)
         controller = objective.controller
         # Tensors [S] by name.
@@ -124,7 +129,7 @@ class PolicyGradient:
         return measured
 
     def _step(
-        self, optimizer: StackedAdam, sample: Rollout, batch: Batch, advantage: Tensor, part: slice, measure: bool
+        self, optimizer: StackedOptimizer, sample: Rollout, batch: Batch, advantage: Tensor, part: slice, measure: bool
     ) -> dict[str, Tensor]:
         """One optimiser step on the prompts of ``part``, and what it did, each ``[S]``."""
         legal = None if sample.legal is None else sample.legal[:, part]

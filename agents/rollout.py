@@ -8,8 +8,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from toybed.agents.config import Learning
 from toybed.agents.policies import Policy, choose
 from toybed.envs.core import TokenEnv
+from toybed.errors import ToybedError
 from toybed.measures.entropy import token_entropy
 from toybed.streams import Streams
 
@@ -69,6 +71,27 @@ def draw_prompts(pool: Tensor, count: int, streams: Streams, runs: Sequence[bool
     """``count`` prompts for each run, uniformly with replacement from ``pool [P]``: ``[S, count]``."""
     uniform = streams.uniform((count,), runs)
     return pool[(uniform * len(pool)).long().clamp(max=len(pool) - 1)]
+
+
+def training_prompts(env: TokenEnv, config: Learning) -> Tensor:
+    """The train prompts that a learner draws from, ``[P]``: all, or the part that the config names.
+
+    Raises:
+        ToybedError: the part holds no prompt.
+    """
+    pool = env.prompts("train")
+    if config.train_on == (0, 1):
+        return pool
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0)).to(pool.device)
+    first, last = (round(share * len(pool)) for share in config.train_on)
+    if first == last:
+        raise ToybedError(f"Learning: train_on is {config.train_on}; no prompt of {len(pool)} lies in that range")
+    return pool[order[first:last].sort().values]
+
+
+def later_draws(config: Learning, stage: int) -> str:
+    """What the names of a run's streams end in, so that it draws others than earlier runs and than its replicates."""
+    return (f"/{stage}" if stage else "") + (f"+{config.replicate}" if config.replicate else "")
 
 
 @torch.no_grad()

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from toybed.agents.config import Learning, Soft, Spec
-from toybed.agents.optimization import CRITIC_LOST, StackedAdam
+from toybed.agents.optimization import CRITIC_LOST, StackedAdam, StackedOptimizer, make_optimizer
 from toybed.agents.policies import Policy, flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import scheduled_kinds
 from toybed.agents.replay import Cutter, Replay, Transitions
-from toybed.agents.rollout import Rollout, draw_prompts, rollout
+from toybed.agents.rollout import Rollout, draw_prompts, later_draws, rollout, training_prompts
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError, unknown
 from toybed.measures.entropy import token_entropy
@@ -90,16 +90,16 @@ class SoftActorCritic:
         stage: int = 0,
     ) -> None:
         self.env, self.policy, self.learning, self.soft = env, policy, learning, soft
-        later = f"/{stage}" if stage else ""
+        later = later_draws(learning, stage)
         self.critics, self.targets = (_twins(spec, env, seeds, later) for _ in range(2))
         self._cutter = Cutter(env, soft.discount, soft.bootstrap)
         self._replay = Replay(soft.replay)
         self._sampling = Streams(f"rollout{later}", seeds, env.device)
         self._drawing = Streams(f"replay{later}", seeds, env.device)
-        self._pool = env.prompts("train")
+        self._pool = training_prompts(env, learning)
         self._kinds = scheduled_kinds(env, learning)
         self._rate = torch.as_tensor(learning.learning_rate) if learning_rate is None else learning_rate
-        self._optimizers: dict[frozenset[str], tuple[StackedAdam, StackedAdam]] = {}
+        self._optimizers: dict[frozenset[str], tuple[StackedOptimizer, StackedAdam]] = {}
         self._updates = 0
         kinds = len(self._cutter.kinds)
         self.log_temperature = torch.full((policy.runs, kinds), math.log(soft.temperature), device=env.device)
@@ -243,12 +243,12 @@ class SoftActorCritic:
             raise ToybedError(f"kinds is empty; allowed: some of {', '.join(there)}, or None for all")
         return frozenset(there) if kinds is None else kinds
 
-    def _optimizers_of(self, kinds: frozenset[str]) -> tuple[StackedAdam, StackedAdam]:
+    def _optimizers_of(self, kinds: frozenset[str]) -> tuple[StackedOptimizer, StackedAdam]:
         """Of the policy and of the critics, when these kinds are trained."""
         if kinds not in self._optimizers:
             most = self.learning.max_grad_norm
             self._optimizers[kinds] = (
-                StackedAdam(self.policy, self._rate, most),
+                make_optimizer(self.policy, self.learning, self._rate),
                 StackedAdam(self.critics, self.soft.critic_rate, most),
             )
         return self._optimizers[kinds]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,12 +38,26 @@ def fine_tune(env: TokenEnv, policy: Policy, config: Supervised, streams: Stream
     Raises:
         ToybedError: the world's demonstrator has no such option.
     """
-    options = inspect.signature(env.demonstrator if env.tabulated else env.demonstrate).parameters
     for stage in config.stages:
-        for name in stage.demonstrator:
-            if name not in options:
-                raise unknown(f"option of {env.title}'s demonstrator", name, options)
+        _check_demonstrator(env, stage.demonstrator)
     return [_fit(env, policy, stage, streams) for stage in config.stages][-1]
+
+
+def get_demonstrator(env: TokenEnv, style: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    """The world's demonstrator of that style: from an observation ``[..., F]`` to log-probabilities ``[..., V]``.
+
+    Raises:
+        ToybedError: it has no such option.
+    """
+    _check_demonstrator(env, style)
+    return env.demonstrate(**style)
+
+
+def _check_demonstrator(env: TokenEnv, style: Mapping[str, Any]) -> None:
+    options = inspect.signature(env.demonstrator if env.tabulated else env.demonstrate).parameters
+    for name in style:
+        if name not in options:
+            raise unknown(f"option of {env.title}'s demonstrator", name, options)
 
 
 def _fit(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) -> Tensor:
@@ -53,7 +68,7 @@ def _fit(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) ->
     for _ in range(config.steps):
         demo = demonstrations(env, demonstrator, config.demonstrations, streams)
         log_prob = choose(policy.response_log_probs(demo.observation, demo.legal), demo.token)
-        loss = -(_mean_of_right(log_prob, demo.reward) if config.right_only else log_prob.mean((1, 2, 3)))
+        loss = -(mean_of_right(log_prob, demo.reward) if config.right_only else log_prob.mean((1, 2, 3)))
         optimizer.step(loss)
         losses.append(loss.detach())
     if bool(optimizer.diverged.any()):
@@ -64,7 +79,7 @@ def _fit(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) ->
     return torch.stack(losses) if losses else torch.zeros(0, policy.runs)
 
 
-def _mean_of_right(log_prob: Tensor, reward: Tensor) -> Tensor:
-    """Mean of ``log_prob [S, B, 1, T]`` over the tokens of responses with ``reward [S, B, 1]`` 1, 0 without one."""
+def mean_of_right(log_prob: Tensor, reward: Tensor) -> Tensor:
+    """Mean of ``log_prob [S, B, G, T]`` over the tokens of responses with ``reward [S, B, G]`` 1, 0 without one."""
     right = (reward == 1).to(log_prob.dtype)
     return (log_prob.mean(-1) * right).sum((1, 2)) / right.sum((1, 2)).clamp(min=1)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from toybed.agents.adaptation import AdaptationMeter
-from toybed.agents.config import Heads, Learning, Setting, Soft, Spec
+from toybed.agents.config import Heads, Imitation, Learning, Setting, Soft, Spec
 from toybed.agents.heads import with_heads
+from toybed.agents.imitation import Imitator
 from toybed.agents.maml import MetaGradient
 from toybed.agents.meter import Meter
 from toybed.agents.optimization import POLICY_LOST
@@ -25,10 +26,12 @@ from toybed.agents.policies import Policy, flat_parameters, load_flat, make_poli
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.results import RunResult
 from toybed.agents.soft_actor_critic import SoftActorCritic
+from toybed.agents.subnetworks import trained_entries
 from toybed.agents.supervised import fine_tune
 from toybed.envs import make
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError, unknown
+from toybed.measures.update_anatomy import to_bf16
 from toybed.objectives import catalogue
 from toybed.objectives.objective import Objective
 from toybed.streams import Streams
@@ -58,6 +61,7 @@ def train_runs(
     device: str = "cpu",
     objective: Objective | None = None,
     learning_rates: Sequence[float] | None = None,
+    found: NDArray[np.float32] | None = None,
     report: Report | None = None,
 ) -> list[RunResult]:
     """Train one stack of runs, one for each seed, from their base policies.
@@ -66,10 +70,11 @@ def train_runs(
         setting: what is trained.
         seeds: root seeds of the S runs.
         bases: the parameters that they start from, ``[S, D]``: from :func:`train_bases`, or of the run that this one
-            continues. The temperature of ``setting.start`` is applied here.
+            continues. The temperature and the rounding of ``setting.start`` are applied here.
         device: "cpu" or "cuda".
         learning_rates: one for each run, in the place of the setting's.
         objective: in the place of the setting's, for one that is not in the catalogue.
+        found: where the runs ended, ``[S, D]``, that say which entries are trained (``setting.start.trains``).
         report: called after each update.
     """
     env = _world(setting, device)
@@ -77,6 +82,12 @@ def train_runs(
     for each in (policy, reference):
         load_flat(each, torch.from_numpy(bases).to(device))
         each.flatten_logits(setting.start.temperature)
+        if "bf16" in (setting.start.weights, setting.learning.weights):
+            load_flat(each, to_bf16(flat_parameters(each)))
+    if found is not None:
+        policy.trained = trained_entries(
+            setting.start.trains, policy, flat_parameters(reference), torch.from_numpy(found).to(device), seeds
+        )
     if objective is None:
         objective = catalogue.get(setting.objective.name, **setting.objective.options)
     rates = None if learning_rates is None else torch.tensor(learning_rates, device=device)
@@ -98,6 +109,8 @@ def train_runs(
         if due:
             # A last step can leave parameters that no later loss gets to see.
             lost = ~meter.measure(update, sampled) & (diverged_at < 0)
+            if setting.probes_on_the_way and update < setting.learning.updates:
+                meter.probe(update)
             diverged_at[lost] = update
             cause[lost] = POLICY_LOST
         if report is not None:
@@ -150,6 +163,12 @@ def train(
         torch.set_num_threads(threads)
 
 
+def tensor_sizes(setting: Setting) -> tuple[int, ...]:
+    """How many parameters each tensor of a policy of this setting has, in the order in which they are laid out."""
+    policy = make_policy(setting.policy.name, _world(setting, "cpu"), [0], **setting.policy.options)
+    return tuple(p[0].numel() for p in policy.parameters())
+
+
 class Learner(Protocol):
     """What trains a stack of policies, update by update."""
 
@@ -181,6 +200,8 @@ def _learner(
         return SoftActorCritic(
             env, policy, setting.policy, learning, setting.learner, seeds, learning_rate=rates, stage=stage
         )
+    if isinstance(setting.learner, Imitation):
+        return Imitator(env, policy, learning, setting.learner, seeds, learning_rate=rates, stage=stage)
     return MetaGradient(
         env, policy, setting.policy, objective, learning, setting.learner, seeds, learning_rate=rates, stage=stage
     )

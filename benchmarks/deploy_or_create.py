@@ -69,10 +69,10 @@ RULE = (
 )
 AMENDMENTS = (
     "Trial runs on two seeds, which are among the judged ones, had been seen when the rule was written down. Its "
-    "thresholds are older, but for the 0.1 by which steering has to beat its controls. They showed that shared parameters never solve hard types, whether the base knows their skill or lacks it. So "
-    "creation is judged in tables, and in a small world, where a guess is right often enough to be found out; and on "
-    "hard types alone, which need the missing skill: over all types what is recovered is a matter of how many of them "
-    "are hard.",
+    "thresholds are older, but for the 0.1 by which steering has to beat its controls. They showed that shared "
+    "parameters never solve hard types, whether the base knows their skill or lacks it. So creation is judged in "
+    "tables, and in a small world, where a guess is right often enough to be found out; and on hard types alone, which "
+    "need the missing skill: over all types what is recovered is a matter of how many of them are hard.",
     "In the trial the strengths of steering ended at 8 times the mean difference, and 8 was often the best; they end "
     "at 64 now. It had no choice of layer (the first recovered about 0.3, the second 0.8) and no gradient of the base.",
     "In the usual world half of all tokens are plans, so that few tokens cannot be enough. The sharp base, whose habit "

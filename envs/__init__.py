@@ -63,6 +63,12 @@ WORLDS = {
             "a search agent: which tools work is hidden, so that one strategy is best once and many are best at pass@k",
         ),
         World(
+            "belief_track",
+            "toybed.envs.belief_track:BeliefTrack",
+            "toybed/BeliefTrack-v0",
+            "theory of mind: who believes that who believes where an object is, and the rules that imitate the answer",
+        ),
+        World(
             "mi_dialogue",
             "toybed.envs.mi_dialogue:MIDialogue",
             "toybed/MIDialogue-v0",

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from toybed import runner, study
-from toybed.agents.config import Adaptation, Meta, Setting, Spec, Start, Supervised
+from toybed.agents.config import Adaptation, Imitation, Meta, Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
 from toybed.stats import Interval
 from toybed.store import Store
@@ -301,6 +301,91 @@ def test_a_start_that_makes_no_sense_is_named(make: Any, message: str) -> None:
         make()
 
 
+# -- subnetworks, and parameters for the judge -------------------------------------------------------------------------
+FULL = GRPO.with_learning(learning_rate=1e-3)
+
+
+def ends(path: Path, setting: Setting, seeds: int = 2) -> tuple[Any, Any]:
+    """Parameters at the start and at the end of each run."""
+    kept = replace(TINY, arms=lambda size: {"only": setting}, keeps=("only",))
+    with Store(path) as store:
+        runs = kept.runs("quick", seeds, "cpu")["only"]
+        keep = {run.end_id for run in runs}
+        runner.run_sweep(runs, store, workers=1, progress=Counting(), keep=keep)
+        found = runner.load_records(kept, "quick", seeds, "cpu", store)["only"].parameters
+    assert found is not None
+    assert sum(found.sizes) == found.start.shape[1] == found.end.shape[1]
+    return found.start, found.end
+
+
+def bf16(weights: Any) -> Any:
+    import torch
+
+    return torch.tensor(weights).bfloat16().float().numpy()
+
+
+def test_a_subnetwork_is_trained_from_where_the_run_that_found_it_started(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    start, end = ends(path, FULL)
+    changed = bf16(start) != bf16(end)
+    assert 0.05 < changed.mean() < 0.95
+    for which, trained in (("changed", changed), ("unchanged", ~changed)):
+        _, own = ends(path, replace(FULL, start=Start(after=FULL, trains=which)))
+        assert (own == start)[~trained].all()
+        assert (own != start)[trained].mean() > 0.9  # some entries have no gradient
+
+
+def test_a_part_has_the_random_numbers_of_the_whole(tmp_path: Path) -> None:
+    """With a learning rate of next to nothing both sample from one policy, so equal draws are equal rewards."""
+    still = GRPO.with_learning(learning_rate=1e-30, measure_every=1)
+    both = sweep(tmp_path / "s.sqlite", [still, replace(still, start=Start(after=still, trains="unchanged"))])
+    for whole, part in zip(*both, strict=True):
+        one, two = (run.curves["sampled_surprisal"].values for run in (whole, part))
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_replicate_has_the_base_and_not_the_random_numbers(tmp_path: Path) -> None:
+    still = GRPO.with_learning(learning_rate=1e-30, measure_every=1)
+    both = sweep(tmp_path / "s.sqlite", [still, still.with_learning(replicate=1)])
+    for one, two in zip(*both, strict=True):
+        assert first(one) == first(two)
+        assert not np.array_equal(*(run.curves["sampled_surprisal"].values for run in (one, two)))
+
+
+def test_nobody_trains_the_subnetwork_of_a_diverged_run(tmp_path: Path) -> None:
+    lost = replace(GRPO, objective=Spec("dro")).with_learning(learning_rate=1e38, max_grad_norm=1e38)
+    part = replace(GRPO, start=Start(after=lost, trains="changed"))
+    for result in sweep(tmp_path / "s.sqlite", [part])[0]:
+        assert (result.diverged_at, result.cause) == (0, "its policy was not finite")
+
+
+def test_parameters_are_kept_where_the_question_asks_and_made_again_where_they_were_not(tmp_path: Path) -> None:
+    def mlp_only(*keeps: str) -> Any:
+        return replace(TINY, arms=lambda size: {name: TINY.arms(size)[name] for name in ("grpo", "mlp")}, keeps=keeps)
+
+    with Store(tmp_path / "s.sqlite") as store:
+        runner.answer(mlp_only(), store, size="quick", progress=Counting())
+        assert all(r.parameters is None for r in runner.load_records(mlp_only(), "quick", 2, "cpu", store).values())
+        with pytest.raises(ToybedError, match="lacks the parameters"):
+            runner.load_records(mlp_only("mlp"), "quick", 2, "cpu", store)
+        progress = Counting()
+        runner.answer(mlp_only("mlp"), store, size="quick", progress=progress)
+        assert progress.begun == [(4, 2, 2 * 6)]
+        records = runner.load_records(mlp_only("mlp"), "quick", 2, "cpu", store)
+        assert records["grpo"].parameters is None
+        kept = records["mlp"].parameters
+        assert kept is not None
+        runs = mlp_only().runs("quick", 2, "cpu")["mlp"]
+        bases = [store.base(run.base_id) for run in runs]
+    np.testing.assert_array_equal(kept.start, bases)
+    assert np.isfinite(kept.end).all()
+    assert (kept.end != kept.start).any(1).all()
+    again = Counting()
+    with Store(tmp_path / "s.sqlite") as store:
+        runner.answer(mlp_only("mlp"), store, size="quick", progress=again)
+    assert again.updates == 0
+
+
 # -- learning rates in one program, and their choice -------------------------------------------------------------------
 @pytest.mark.parametrize("objective", ["grpo", "ppo_gae", "flowrl", "grpo_kl", "adaptive_entropy_trl"])
 def test_runs_with_other_learning_rates_share_a_program_and_no_bit(
@@ -415,8 +500,17 @@ OTHERS: dict[str, Setting] = {
             "max_grad_norm": 0.5,
             "measure_every": 10,
             "schedule": (("planning", 2),),
+            "optimizer": "sgd",
+            "weights": "bf16",
+            "train_on": (0.0, 0.5),
+            "replicate": 1,
         }.items()
     },
+    "weight_decay": BASE.with_learning(optimizer="adamw", weight_decay=0.1),
+    "start's weights": replace(BASE, start=Start(weights="bf16")),
+    "imitation": replace(BASE, learner=Imitation()),
+    "probes on the way": replace(BASE, probes_on_the_way=True),
+    "what is trained": replace(BASE, start=Start(after=BASE, trains="changed")),
     "learner": replace(BASE, learner=Meta()),
     "method": replace(BASE, learner=Meta(method="fomaml")),
     "inner steps": replace(BASE, learner=Meta(adaptation=Adaptation(steps=2))),

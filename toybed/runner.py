@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
 from toybed.executors import Executor, Here, Processes, Report
 from toybed.store import Store
-from toybed.study import FIRST_TUNING_SEED, SIZES, Records, Run, Study, code_version
+from toybed.study import FIRST_TUNING_SEED, SIZES, Parameters, Records, Run, Study, code_version
 
 STACK_RESPONSES = 2048
 """Responses that one program handles at once: throughput is flat from some 8,000 tokens, and falls past 64,000."""
@@ -50,11 +50,13 @@ class Stack:
         runs: these runs.
         starts: the parameters that they start from, ``[S, D]``; None where it is the base policies that are made.
         keep: whether the parameters with which they end are wanted.
+        found: where the runs ended that say which entries these train, ``[S, D]``; None where all are.
     """
 
     runs: tuple[Run, ...]
     starts: NDArray[np.float32] | None
     keep: bool = False
+    found: NDArray[np.float32] | None = None
 
 
 def compute(stack: Stack, report: Report) -> Any:
@@ -70,13 +72,23 @@ def compute(stack: Stack, report: Report) -> Any:
     if stack.starts is None:
         return train_bases(setting, seeds, device)
     rates = [run.setting.learning.learning_rate for run in stack.runs]
-    results = train_runs(setting, seeds, stack.starts, device=device, learning_rates=rates, report=report)
+    results = train_runs(
+        setting, seeds, stack.starts, device=device, learning_rates=rates, found=stack.found, report=report
+    )
     if not stack.keep:
         results = [replace(result, parameters=None) for result in results]
     return results, time.perf_counter() - started
 
 
-def run_sweep(runs: Sequence[Run], store: Store, *, workers: int, progress: Progress, phase: str = "") -> None:
+def run_sweep(
+    runs: Sequence[Run],
+    store: Store,
+    *,
+    workers: int,
+    progress: Progress,
+    phase: str = "",
+    keep: Collection[str] = (),
+) -> None:
     """Compute the runs that the store does not have: bases first, and runs that others continue before these.
 
     Args:
@@ -85,6 +97,7 @@ def run_sweep(runs: Sequence[Run], store: Store, *, workers: int, progress: Prog
         workers: processes; 1 is this one.
         progress: hears of it.
         phase: what this sweep is for, where it is not the whole.
+        keep: ids of the ends (:attr:`~toybed.study.Run.end_id`) that are kept, too.
 
     Raises:
         ToybedError: a device is missing, or a worker failed.
@@ -92,7 +105,7 @@ def run_sweep(runs: Sequence[Run], store: Store, *, workers: int, progress: Prog
     for device in {run.device for run in runs}:
         check_device(device)
     finished = store.finished()
-    missing = list({run.id: run for run in runs if run.id not in finished}.values())
+    missing = list({run.id: run for run in runs if run.id not in finished or _lacks(store, run, keep)}.values())
     waves = _waves(missing, store)
     todo = [run for wave in waves for run in wave]
     finished_runs = len({run.id for run in runs}) - len(missing)
@@ -101,9 +114,13 @@ def run_sweep(runs: Sequence[Run], store: Store, *, workers: int, progress: Prog
         return
     with Processes(compute, workers) if workers > 1 else nullcontext(Here(compute)) as executor:
         _make_bases(todo, store, executor, workers)
-        wanted = {run.before.id for run in todo if run.before}
+        wanted = {run.before.id for run in todo if run.before} | {run.id for run in todo if run.end_id in keep}
         for wave in waves:
             _train(wave, wanted, store, executor, workers, progress)
+
+
+def _lacks(store: Store, run: Run, keep: Collection[str]) -> bool:
+    return run.end_id in keep and store.base(run.end_id) is None
 
 
 def _waves(missing: Sequence[Run], store: Store) -> list[list[Run]]:
@@ -124,10 +141,7 @@ def _train(
     runs: Sequence[Run], wanted: set[str], store: Store, executor: Executor, workers: int, progress: Progress
 ) -> None:
     """Train runs whose starts are all in the store; keep the ends of those that are wanted."""
-    stacks = [
-        Stack(tuple(part), np.stack([_start(store, run) for run in part]), any(run.id in wanted for run in part))
-        for part in _parts(runs, workers)
-    ]
+    stacks = [_stack(part, wanted, store) for part in _parts(runs, workers)]
     facts = manifest()
     for index, (results, seconds) in executor.run(
         stacks, lambda index, _, r, h: progress.advance(len(stacks[index].runs), r, h)
@@ -140,6 +154,15 @@ def _train(
                 store.add_base(run.end_id, run.setting.config(), run.seed, end)
             store.add_run(run.id, run.setting.config(), run.seed, result, made)
         progress.finish(len(results))
+
+
+def _stack(part: Sequence[Run], wanted: set[str], store: Store) -> Stack:
+    starts = np.stack([_start(store, run) for run in part])
+    found = None
+    if part[0].setting.start.trains != "all":
+        found = np.stack([_end(store, run.before) for run in part if run.before is not None])
+        starts = np.where(np.isfinite(found).all(1, keepdims=True), starts, np.nan)
+    return Stack(tuple(part), starts, any(run.id in wanted for run in part), found)
 
 
 def _make_bases(missing: Sequence[Run], store: Store, executor: Executor, workers: int) -> None:
@@ -182,13 +205,20 @@ def _start(store: Store, run: Run) -> NDArray[np.float32]:
         base = store.base(run.base_id)
         assert base is not None, "bases are made before the runs that need them"
         return base
-    end = store.base(run.before.end_id)
-    assert end is not None, "runs are made before those that continue them"
-    keep = run.setting.start.keep
+    if run.setting.start.trains != "all":
+        return _start(store, run.before)
+    end, keep = _end(store, run.before), run.setting.start.keep
     if keep == 1:
         return end
     own = _start(store, run.before)
     return (own + keep * (end - own)).astype(np.float32)
+
+
+def _end(store: Store, run: Run) -> NDArray[np.float32]:
+    """The parameters ``[D]`` with which a run ended."""
+    end = store.base(run.end_id)
+    assert end is not None, "runs are made before those that continue them"
+    return end
 
 
 def check_device(device: str) -> None:
@@ -247,10 +277,13 @@ def load_records(study: Study, size: str, seeds: int, device: str, store: Store)
         ToybedError: a run is missing.
     """
     settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store).items()}
-    return {arm: _records(runs, store) for arm, runs in study.runs(size, seeds, device, settings).items()}
+    return {
+        arm: _records(runs, store, parameters=arm in study.keeps)
+        for arm, runs in study.runs(size, seeds, device, settings).items()
+    }
 
 
-def _records(runs: Sequence[Run], store: Store) -> Records:
+def _records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:
     loaded = [store.run(run.id) for run in runs]
     first = loaded[0].curves
     return Records(
@@ -258,7 +291,18 @@ def _records(runs: Sequence[Run], store: Store) -> Records:
         curves={name: np.stack([result.curves[name].values for result in loaded]) for name in first},
         causes=tuple(result.cause for result in loaded if result.cause is not None),
         setting=runs[0].setting,
+        parameters=_parameters(runs, store) if parameters else None,
     )
+
+
+def _parameters(runs: Sequence[Run], store: Store) -> Parameters:
+    from toybed.agents.training import tensor_sizes
+
+    ends = [store.base(run.end_id) for run in runs]
+    if any(end is None for end in ends):
+        raise ToybedError(f"store {store.path} lacks the parameters of a run; run the question again")
+    starts = [_start(store, run) for run in runs]
+    return Parameters(np.stack(starts), np.stack([e for e in ends if e is not None]), tensor_sizes(runs[0].setting))
 
 
 def answer(
@@ -290,7 +334,8 @@ def answer(
         run_sweep(every, store, workers=workers, progress=progress, phase="tuning")
     chosen = tuned(study, size, device, store)
     sweep = study.runs(size, count, device, {arm: setting for arm, (_, setting) in chosen.items()})
-    run_sweep([run for arm in sweep.values() for run in arm], store, workers=workers, progress=progress)
+    keep = {run.end_id for arm in study.keeps for run in sweep.get(arm, [])}
+    run_sweep([run for arm in sweep.values() for run in arm], store, workers=workers, progress=progress, keep=keep)
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
         "study": study.name,

@@ -99,6 +99,21 @@ def _hash(kind: str, config: Mapping[str, Any], seed: int, device: str) -> str:
 
 
 @dataclass(frozen=True)
+class Parameters:
+    """The policies of all runs of one arm as numbers.
+
+    Attributes:
+        start, end: parameters before and after, ``[n, D]``; the start as it is before a temperature or rounding
+            (:class:`~toybed.agents.config.Start`), the end of a run that diverged as NaN.
+        sizes: how many each tensor of the policy has, D in all.
+    """
+
+    start: NDArray[np.float32]
+    end: NDArray[np.float32]
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Records:
     """The curves of all runs of one arm, for judging: arrays ``[n, points]``, runs in the order of their seeds.
 
@@ -107,12 +122,14 @@ class Records:
         curves: measure name to values ``[n, points]``; a diverged run's are NaN from its divergence on.
         causes: why runs diverged, one entry for each that did.
         setting: what was run; None in records that no run made.
+        parameters: of the policies, where the question asked for them (:attr:`Study.keeps`).
     """
 
     steps: Mapping[str, NDArray[np.int64]]
     curves: Mapping[str, NDArray[np.float64]]
     causes: tuple[str, ...] = ()
     setting: Setting | None = None
+    parameters: Parameters | None = None
 
     @property
     def diverged(self) -> int:
@@ -299,6 +316,7 @@ class Study:
         figure: arms' records to one figure.
         caption: what the figure shows, in words.
         tuning: how further arms get their settings, or None.
+        keeps: arms of which the judge gets the parameters, at the start and at the end.
     """
 
     name: str
@@ -313,6 +331,7 @@ class Study:
     figure: Callable[[Mapping[str, Records]], Figure]
     caption: str
     tuning: Tuning | None = None
+    keeps: tuple[str, ...] = ()
 
     def runs(
         self, size: str, seeds: int, device: str, tuned: Mapping[str, Setting] | None = None

@@ -32,7 +32,10 @@ PROBES = {
 }
 """Where each probe of tables has its function, by name."""
 
-POLICY_PROBES = {"steering": "toybed.agents.probes.steering:steering"}
+POLICY_PROBES = {
+    "steering": "toybed.agents.probes.steering:steering",
+    "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
+}
 """Where each probe of policies has its function, by name."""
 
 
