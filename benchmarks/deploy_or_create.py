@@ -43,8 +43,10 @@ What a student should see
     on while skills are carried out. A few tokens are not enough: 0.15 of them recover 0.53, for 0.8 it takes 0.40:
     here half of all tokens are plans, and how many they are in a language model is a matter of how long an
     execution is. Where tables learn a skill that the base lacks, its plans alone recover 0.02 on the problems that
-    need it (0.94 if the base knows it). But RL creates nothing where it is never tried, and nothing in a network
-    whose ordinary problems push the same parameters: there all that it gains is deployment (0.91).
+    need it (0.94 if the base knows it). But where skills that the base lacks are never tried RL creates nothing,
+    and all that it gains is deployment (0.91 recovered). Nor does a network create the skill that tables do, where
+    it is tried; there ordinary problems push the same parameters, and four of six networks lose the hard problems
+    even if their base knows the skill.
 """
 
 from __future__ import annotations
