@@ -21,7 +21,8 @@ from toybed.errors import ToybedError
 from toybed.measures.divergence import kl_divergence
 
 LAYERS = ("first", "second")
-STRENGTHS = tuple(2.0**power for power in range(-1, 7))  # times the mean difference
+# At the largest nothing else of the units is left, so that more would change nothing.
+STRENGTHS = tuple(2.0**power for power in range(-1, 7))  # times the direction
 DRAWS = 8  # of random directions, and of shuffles
 
 
