@@ -21,7 +21,7 @@ from toybed.errors import ToybedError
 from toybed.measures.divergence import kl_divergence
 
 LAYERS = ("first", "second")
-# 16 times as strong, the share that is recovered in deploy_or_create rises by 0.01 at most, in any way of steering.
+# 16 times as strong, the share that is recovered in deploy_or_create rises by less than 0.02, in any way of steering.
 STRENGTHS = tuple(2.0**power for power in range(-1, 7))  # times the direction
 DRAWS = 8  # of random directions, and of shuffles
 
