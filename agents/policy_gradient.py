@@ -104,7 +104,7 @@ class PolicyGradient:
         """
         kind, progress = next(self._kinds), self.progress
         self.objective = self.objective.at(progress)
-        sample, zero_groups, rounds = self._sampler.sample(self.objective, progress)
+        sample, zero_groups, rounds = self._sample()
         self._updates += 1
         measured = {
             "reward": sample.reward.mean((1, 2)),
@@ -133,6 +133,10 @@ class PolicyGradient:
             if (difficulty := self._sampler.prompts.difficulty(sample.prompt)) is not None:
                 measured["difficulty"] = difficulty
         return measured
+
+    def _sample(self) -> tuple[Rollout, Tensor, Tensor]:
+        """The coming update's batch, see :meth:`~toybed.agents.sampler.Sampler.sample`."""
+        return self._sampler.sample(self.objective, self.progress)
 
     def _step(
         self, optimizer: StackedAdam, sample: Rollout, batch: Batch, advantage: Tensor, part: slice, measure: bool

@@ -40,8 +40,8 @@ class Rollout(NamedTuple):
     ``entropy``      [S, B, G, T]       full-vocabulary entropy at the position, nats
     ``reward``       [S, B, G]          reward of the response
     ``vector``       [S, B, G, (M,) D]  its components; None where the world has none
-    ``paid``         [S, B, G, T]       reward of each token; None where it was not asked for
     ``tempered``     [S, B]             groups that were sampled at a temperature of their own; None without any
+    ``paid``         [S, B, G, T]       reward of each token; None where it was not asked for
     ===============  =================  ================================================
     """
 
@@ -53,8 +53,8 @@ class Rollout(NamedTuple):
     entropy: Tensor
     reward: Tensor
     vector: Tensor | None = None
-    paid: Tensor | None = None
     tempered: Tensor | None = None
+    paid: Tensor | None = None
 
 
 def sample_tokens(log_probs: Tensor, uniform: Tensor) -> Tensor:

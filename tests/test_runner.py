@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from toybed import runner, study
-from toybed.agents.config import Adaptation, Meta, Setting, Spec, Start, Supervised
+from toybed.agents.config import Adaptation, Curriculum, Meta, Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
 from toybed.stats import Interval
 from toybed.store import Store
@@ -415,6 +415,7 @@ OTHERS: dict[str, Setting] = {
             "max_grad_norm": 0.5,
             "measure_every": 10,
             "schedule": (("planning", 2),),
+            "curriculum": Curriculum(),
         }.items()
     },
     "learner": replace(BASE, learner=Meta()),

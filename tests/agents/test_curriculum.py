@@ -259,7 +259,7 @@ def test_groups_are_sampled_at_their_temperature_and_recorded_at_one() -> None:
 def test_the_learner_says_which_groups_were_tempered() -> None:
     training = learner([0, 1], name="aepo")
     training.update()
-    sample, _, _ = training._sampler.sample(training.objective, 0.0)
+    sample, _, _ = training._sample()
     assert sample.tempered is not None and sample.tempered.tolist() == [[False, False, False, True] * 2] * 2
     assert training._batch(sample).tempered is sample.tempered
 

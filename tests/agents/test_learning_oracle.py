@@ -300,7 +300,7 @@ def watched_sample(env, config, seeds, table=None):
         return taken[-1][1]
 
     learner._sampler._rollout = watch
-    return learner, learner._sampler.sample(learner.objective, 0.0), taken
+    return learner, learner._sample(), taken
 
 
 @pytest.mark.parametrize("group", [2, 4])
@@ -363,7 +363,7 @@ def test_the_learner_samples_train_prompts_only():
 def test_without_dynamic_sampling_one_batch_is_drawn():
     policy = make_policy("tabular", CHAIN, [0, 1])
     learner = PolicyGradient(CHAIN, policy, catalogue.get("grpo"), Learning(prompts=6, minibatches=1), [0, 1])
-    _, _, rounds = learner._sampler.sample(learner.objective, 0.0)
+    _, _, rounds = learner._sample()
     assert rounds.tolist() == [1, 1]
 
 

@@ -74,6 +74,7 @@ def rejection(batch: Batch, *, advantage: Tensor, drift: Scalar, rejected_by: st
     Trap: it rests on sampled responses being likely. A wrong response that is rare is kept to raise entropy and lowers
     it; late in a run those are all wrong responses there are. The authors' code gives the responses it keeps their
     plain reward, not the group's advantage, as the paper's algorithm does and this function.
+    By "covariance": a sampled response's own step has a second term that this leaves out, ``A sum p^2 (log p + H)``.
     Limit: drift 0: every token. Nothing left: the loss is 0.
     Source: arXiv 2604.26326 algorithm 1; lblaoke/entrocraft ``core_algos.py``. Covariance: arXiv 2505.22617.
 

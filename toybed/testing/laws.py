@@ -331,6 +331,7 @@ LAWS = (
             "flowrl",
             "sft",
             "raft",
+            "scope_rl",
         ),
     ),
     Law("sign", "a token is pushed the way of its advantage", _sign, breaks=("kl_cov", "archer", "grpo_kl")),
