@@ -166,7 +166,7 @@ def test_two_lines_that_ran_together_are_dropped(tmp_path: Path) -> None:
     assert table.step.tolist() == [1]
     assert table.dropped == 1
     assert any(
-        "two rows stand in a line" in note or "stands twice in a line" in note and f"{tmp_path / 'log'}:2" in note
+        "two rows stand in a line" in note or ("stands twice in a line" in note and f"{tmp_path / 'log'}:2" in note)
         for note in table.notes
     )
 

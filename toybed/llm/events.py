@@ -20,7 +20,11 @@ from toybed.llm.rows import Dropped, Item, Items, Other, Row, Wanted
 LARGEST = 1 << 26
 """Bytes of a record; a longer one is damage (images and graphs are smaller)."""
 
+MOST_LAYOUTS = 10_000
+
 _FLOAT, _DOUBLE = 1, 2  # DataType of a tensor
+_SCALAR = b"\x15"  # before a simple_value
+_OTHER = Other()
 
 
 def read(path: Path, wanted: Wanted) -> Items:
@@ -28,7 +32,7 @@ def read(path: Path, wanted: Wanted) -> Items:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            line = 0
+            line, scalars = 0, Scalars(wanted)
             while header := file.read(12):
                 line += 1
                 length = _length(header)
@@ -37,19 +41,46 @@ def read(path: Path, wanted: Wanted) -> Items:
                     left = size - file.tell() + len(data) + len(header)
                     yield Dropped(line, f"the file is damaged or cut off here; its last {left} bytes cannot be read")
                     return
-                yield _record(line, data, wanted)
+                yield _record(line, data, scalars)
     except OSError as error:
         raise ToybedError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def _record(line: int, data: bytes, wanted: Wanted) -> Item:
+class Scalars:
+    """Events, of which most hold one scalar that nobody wants: those are known by the bytes before the number.
+
+    These bytes, without time and step, are the same at every step; what comes behind them is the number alone.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._unwanted: set[bytes] = set()
+
+    def parse(self, data: bytes) -> tuple[int, dict[str, float]]:
+        """Step and wanted values of a record without its checksum."""
+        start = 9  # after the time
+        if data[start] == 0x10:  # the step, which is left out where it is 0
+            start += 1
+            while data[start] & 128:
+                start += 1
+            start += 1
+        layout = data[start:-4]
+        if layout in self._unwanted:
+            return 0, {}
+        step, values = _event(memoryview(data), self._wanted)
+        if not values and layout[-1:] == _SCALAR and len(self._unwanted) < MOST_LAYOUTS:
+            self._unwanted.add(layout)
+        return step, values
+
+
+def _record(line: int, data: bytes, scalars: Scalars) -> Item:
     """The row of a record; its checksum is tested only if it holds something wanted, as that takes longest."""
     try:
-        step, values = _event(memoryview(data)[:-4], wanted)
+        step, values = scalars.parse(data[:-4])
     except (ValueError, IndexError, struct.error):
         return Dropped(line, "the record is damaged")
     if not values:
-        return Other()
+        return _OTHER
     if _masked(crc(data[:-4])) != int.from_bytes(data[-4:], "little"):
         return Dropped(line, "the record's checksum is wrong")
     if not 0 <= step < 1 << 53:
