@@ -87,6 +87,19 @@ _TRL_BODY = {
 }
 
 FRAMEWORKS = (
+    # First, so that names that anyone may choose are nobody's unless some other key is.
+    Framework(
+        "plain columns",
+        _columns(
+            entropy=_keys((r"(policy_|mean_|train_)?entropy(_mean)?", UNKNOWN)),
+            reward=_keys((r"(train_|mean_)?(reward|score)(_mean)?", "not known")),
+            accuracy=_keys((r"(eval_|val_|test_)?(accuracy|acc)|pass@1", "not known")),
+            kl=_keys((r"kl|kl_divergence", "not known")),
+            clip_fraction=_keys((r"clip_fraction|clip_frac|clipfrac", "not known")),
+            response_length=_keys((r"(mean_)?response_length|completion_length", "tokens")),
+        ),
+        "no column has a name that is known as entropy: --column entropy=NAME names one",
+    ),
     Framework(
         "TRL",
         _columns(entropy=_keys((r"(train/)?entropy", f"{SOFTMAX}, of the policy being updated")), **_TRL_BODY),
@@ -253,18 +266,6 @@ FRAMEWORKS = (
         ),
         "its scripts log entropy_avg from section 7.3 on",
         marks=r"reward_avg|avg_response_len|adv_avg|tokens_per_sec",
-    ),
-    Framework(
-        "plain columns",
-        _columns(
-            entropy=_keys((r"(policy_|mean_|train_)?entropy(_mean)?", UNKNOWN)),
-            reward=_keys((r"(train_|mean_)?(reward|score)(_mean)?", "not known")),
-            accuracy=_keys((r"(eval_|val_|test_)?(accuracy|acc)|pass@1", "not known")),
-            kl=_keys((r"kl|kl_divergence", "not known")),
-            clip_fraction=_keys((r"clip_fraction|clip_frac|clipfrac", "not known")),
-            response_length=_keys((r"(mean_)?response_length|completion_length", "tokens")),
-        ),
-        "no column has a name that is known as entropy: --column entropy=NAME names one",
     ),
 )
 
