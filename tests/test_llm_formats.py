@@ -265,19 +265,6 @@ def test_event_files_of_the_real_writer(tmp_path: Path) -> None:
     assert (table.rows, table.dropped, table.other) == (4, 0, 3)  # the version of the file and two losses
 
 
-def test_event_files_of_the_installed_writer(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="TensorBoard is not installed; the bytes above were made by it")
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(tmp_path / "run")) as writer:
-        for step in range(5):
-            writer.add_scalar("actor/entropy", 1 - step / 8, step)
-            writer.add_scalar("critic/score/mean", step / 8, step, new_style=True)
-    table = one(tmp_path / "run")
-    assert table.entropy.tolist() == [1 - step / 8 for step in range(5)]
-    assert table.reward.tolist() == [step / 8 for step in range(5)]
-
-
 def test_the_later_event_file_of_a_run_counts(tmp_path: Path) -> None:
     for name, steps, value in (("events.1", (1, 2, 3), 0.5), ("events.2", (3, 4), 0.25)):
         records = [samples.event(step, samples.summary("train/entropy", value)) for step in steps]

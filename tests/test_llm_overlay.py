@@ -186,6 +186,9 @@ def test_too_few_points() -> None:
     assert "9 points with entropy and reward: too few for a fit" in told(falling(points=9))
     assert overlay(made(falling(9).entropy, falling(9).reward), []).whole is None
     assert "too few to predict" in told(falling(points=15))
+    of = falling()
+    late = np.where(of.step < 40, 0.3 - 0.1 * of.entropy / 2, 0.3 - 0.1 * of.entropy[21] / 2)  # it stops to change
+    assert "no better than no change" in told(Curve(of.step, of.entropy, np.where(of.step < 21, late, late[20])))
     found = overlay(made(falling(15).entropy, falling(15).reward), [])
     assert found.whole is not None
     assert found.errors is None
@@ -261,6 +264,8 @@ def test_the_nearest_toy_is_the_one_that_did_the_same(tmp_path: Path) -> None:
     ranked = nearest(signature(falling()), found)
     assert [toy.label.split(",")[0] for _, toy in ranked] == ["grpo", "rloo(clip_low=0.3)"]
     assert ranked[0][0] == 0.0 < ranked[1][0]
+    assert math.isnan(found[0].scatter)  # of one run
+    assert found[1].scatter == 0  # of equal runs
     assert (only.label, only.signature.spent) == ("question/rloo", pytest.approx(signature(falling(low=1.5)).spent))
 
 

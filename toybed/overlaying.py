@@ -120,7 +120,7 @@ def _print(console: Console, of: Overlay) -> None:
     console.print(Text(f"{table.framework}, {formats}: {table.rows} entries read{dropped}; {steps}"), soft_wrap=True)
     for column, source in table.sources.items():
         console.print(Text(f"  {column}: {source.key} ({source.meaning})"), soft_wrap=True)
-    for note in table.notes:
+    for note in (note for note in table.notes if note not in of.limits):
         console.print(Text(f"  note: {note}"), soft_wrap=True)
     for limit in of.limits:
         console.print(Text.assemble(("  cannot support: ", "yellow"), limit), soft_wrap=True)
@@ -161,7 +161,8 @@ def _signature_grid(own: Signature, near: Sequence[tuple[float, Toy]]) -> Grid:
     for name, words in SHARES.items():
         grid.add_row(words, _number(shown[name]), *(_number(toy.signature.as_dict()[name]) for _, toy in near))
     for i, (far, toy) in enumerate(near, 1):
-        grid.caption = f"{grid.caption or ''}toy {i}: {toy.label} ({len(toy.curves)} runs, distance {far:.2f})\n"
+        runs = f"{len(toy.curves)} runs, scatter {toy.scatter:.2f}" if len(toy.curves) > 1 else "1 run"
+        grid.caption = f"{grid.caption or ''}toy {i}: {toy.label}, distance {far:.2f} ({runs})\n"
     grid.caption_justify = "left"
     return grid
 

@@ -71,7 +71,13 @@ class Overlay:
             "prediction errors": None if self.errors is None else {k: _known(v) for k, v in self.errors.items()},
             "signature": None if self.signature is None else self.signature.as_dict(),
             "nearest": [
-                {"toy": toy.label, "distance": far, "runs": len(toy.curves), "signature": toy.signature.as_dict()}
+                {
+                    "toy": toy.label,
+                    "distance": far,
+                    "runs": len(toy.curves),
+                    "scatter": _known(toy.scatter),
+                    "signature": toy.signature.as_dict(),
+                }
                 for far, toy in self.near
             ],
         }

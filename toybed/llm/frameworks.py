@@ -71,7 +71,7 @@ def _columns(**columns: tuple[Key, ...]) -> dict[str, tuple[Key, ...]]:
 _TRL_VALIDATION = _keys(
     (r"eval[_/]rewards/.*(acc|correct).*/mean", "mean reward of that function on the evaluation prompts"),
     (r"eval[_/]reward", "mean reward on the evaluation prompts"),
-    (r"eval[_/]rewards/.*", "reward of that function on the evaluation prompts"),
+    (r"eval[_/]rewards/.*(?<!/std)", "reward of that function on the evaluation prompts"),
 )
 _TRL_BODY = {
     "reward": _keys((r"(train/)?reward", "mean reward of the batch, the weighted sum of the reward functions")),

@@ -27,12 +27,14 @@ class Toy:
         config: the setting.
         curves: of its runs, by seed.
         signature: the mean of theirs.
+        scatter: mean distance of its runs from that; toys that differ in distance by less are not told apart.
     """
 
     label: str
     config: Mapping[str, Any]
     curves: tuple[Curve, ...]
     signature: Signature
+    scatter: float
 
 
 def toys(store: Store, arms: Mapping[str, str] | None = None) -> list[Toy]:
@@ -57,12 +59,14 @@ def toys(store: Store, arms: Mapping[str, str] | None = None) -> list[Toy]:
 
 
 def _toy(config: str, curves: list[Curve], arms: Mapping[str, str] | None) -> Toy:
-    values = np.array([astuple(signature(of)) for of in curves])
+    signatures = [signature(of) for of in curves]
+    values = np.array([astuple(of) for of in signatures])
     known = np.isfinite(values)
-    mean = np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+    mean = Signature(*map(float, np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)))
+    scatter = float(np.mean([distance(of, mean) for of in signatures])) if len(curves) > 1 else float("nan")
     setting = json.loads(config)
     label = arms[config] if arms else described(setting)
-    return Toy(label, setting, tuple(curves), Signature(*map(float, mean)))
+    return Toy(label, setting, tuple(curves), mean, scatter)
 
 
 def described(config: Mapping[str, Any]) -> str:

@@ -232,6 +232,11 @@ def _limits_of_a_fit(of: Curve) -> list[str]:
         )
     if len(of) < FEWEST_TO_PREDICT:
         told.append(f"{len(of)} points are too few to predict later ones from early ones ({FEWEST_TO_PREDICT})")
+    elif (errors := prediction_errors(of))["constant"] <= errors["exp"]:
+        told.append(
+            f"the law of the first {EARLY:.0%} of the points predicts the rest no better than no change (errors "
+            f"{errors['exp']:.2f} and {errors['constant']:.2f} of the reward's spread)"
+        )
     whole, late = (laws.fit(x.entropy, x.reward).r2 for x in (of, of.without(TRANSIENT)))
     if late < whole - 0.2:
         told.append(f"much of the fit is the run's first tenth: R² falls from {whole:.2f} to {late:.2f} without it")
