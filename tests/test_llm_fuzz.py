@@ -19,7 +19,9 @@ import pytest
 
 from toybed.errors import ToybedError
 from toybed.llm import COLUMNS, Table, read
+from toybed.llm.compare import overlay
 
+POINTS = 12  # enough for a fit
 TRIES = int(os.environ.get("TOYBED_FUZZ", "360"))
 
 
@@ -150,6 +152,7 @@ def check(table: Table, data: bytes) -> None:
     for column in COLUMNS:
         assert table.column(column).shape == table.step.shape
         assert np.isnan(table.column(column)).all() == (column not in table.sources)
+    json.dumps(overlay(table, []).as_dict(), allow_nan=False)
     if table.dropped:
         assert any(" dropped: " in note for note in table.notes)
 
@@ -162,7 +165,7 @@ def test_damaged_logs(tmp_path: Path, share: int) -> None:
     whole = {}
     for name in NAMES:
         (tmp_path / name).mkdir()
-        path = samples.SAMPLES[name].write(tmp_path / name, samples.rows(6))
+        path = samples.SAMPLES[name].write(tmp_path / name, samples.rows(POINTS))
         whole[name] = (path / "events" if path.is_dir() else path).read_bytes()
     path, good = tmp_path / "damaged", 0
     for i in range(share, TRIES, 4):

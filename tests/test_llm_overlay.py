@@ -210,6 +210,14 @@ def test_a_fit_that_is_the_transient() -> None:
     assert "much of the fit is the run's first tenth" in said
 
 
+@pytest.mark.parametrize(("entropy", "reward", "what"), [(400.0, 0.5, "entropy"), (1.0, 1e200, "reward")])
+def test_numbers_that_no_fit_can_take(entropy: float, reward: float, what: str) -> None:
+    of = falling()
+    entropies, rewards = of.entropy.copy(), of.reward.copy()
+    entropies[3], rewards[3] = entropy, reward
+    assert f"{what} has values above" in told(Curve(of.step, entropies, rewards))
+
+
 def test_which_entropy_it_is_is_told() -> None:
     assert "estimate from sampled tokens" in told(falling(), SURPRISAL)
     assert "summed over responses" in told(falling(), SEQUENCE)

@@ -29,6 +29,9 @@ STRAIGHT = 0.98
 over a range of d nats the rest is about d²/60, so this is a range of 1.1 nats. In real logs of 0.03 to 0.7 nats the
 two fit alike."""
 
+LARGEST, LARGEST_REWARD = 300.0, 1e100
+"""Above these, squares of exp(H), or of rewards, come near the end of the floating-point numbers."""
+
 EXPLODED = 3.0
 """Median entropy of the second half over that of the first point, and at least one nat above it: an explosion."""
 
@@ -206,6 +209,9 @@ def limits(table: Table, of: Curve) -> tuple[bool, tuple[str, ...]]:
         return False, (f"entropy explodes, to {top:.1f} from {_first(table.entropy):.2f}: no law is fitted", *told)
     if len(of) < FEWEST:
         return False, (f"{len(of)} points with entropy and reward: too few for a fit, which takes {FEWEST}", *told)
+    for what, values, largest in (("entropy", of.entropy, LARGEST), ("reward", of.reward, LARGEST_REWARD)):
+        if np.abs(values).max() > largest:
+            return False, (f"{what} has values above {largest:g}: no law can be fitted to that", *told)
     if np.ptp(of.entropy) == 0 or np.ptp(of.reward) == 0:
         what = "entropy" if np.ptp(of.entropy) == 0 else "reward"
         return False, (f"{what} is the same at all points: no law is fitted", *told)
