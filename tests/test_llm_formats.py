@@ -158,6 +158,7 @@ def test_the_last_number_of_a_line_that_may_be_cut_off_is_not_used(tmp_path: Pat
     table = one(put(tmp_path / "log", text))
     np.testing.assert_array_equal(table.entropy, [0.5, np.nan])
     assert table.reward.tolist() == [0.25, 0.25]
+    assert "line 2 is the last and has no line end: its last value is not used" in table.notes
 
 
 def test_two_lines_that_ran_together_are_dropped(tmp_path: Path) -> None:
@@ -271,6 +272,16 @@ def test_the_later_event_file_of_a_run_counts(tmp_path: Path) -> None:
         put(tmp_path / name, b"".join(records))
     [table] = read([tmp_path])
     assert (table.step.tolist(), table.entropy.tolist()) == ([1, 2, 3, 4], [0.5, 0.5, 0.25, 0.25])
+
+
+def test_names_that_anyone_may_choose_are_nobodys(tmp_path: Path) -> None:
+    """They do not say which entropy it is; with a key that only TRL has they do."""
+    table = one(put(tmp_path / "log", "step,entropy,reward,kl\n1,0.5,0.1,0\n2,0.25,0.2,0\n"))
+    assert table.framework == "plain columns"
+    assert table.sources["entropy"].meaning == frameworks.UNKNOWN
+    table = one(put(tmp_path / "log", "step,entropy,reward,frac_reward_zero_std\n1,0.5,0.1,0\n2,0.25,0.2,0\n"))
+    assert table.framework == "TRL"
+    assert table.sources["entropy"].meaning.startswith(frameworks.SOFTMAX)
 
 
 def test_accuracy_in_percent_is_a_share(tmp_path: Path) -> None:

@@ -152,8 +152,8 @@ class Overlay:
     """Lay logs of language models beside the toys: the law's fit, a signature in shares, the nearest toy runs."""
 
     logs: Annotated[Positional[tuple[Path, ...]], arg(metavar="LOG")]
-    """Files or folders of TRL, verl, OpenRLHF, prime-rl, NeMo-RL, slime, tinker, ms-swift, W&B, TensorBoard, MLflow, or
-    CSV; what they are is seen by their content, and parts of one run are joined by step."""
+    """Files or folders that TRL, verl, OpenRLHF, prime-rl, NeMo-RL, slime, tinker, ms-swift, W&B, TensorBoard or MLflow
+    wrote, or CSV: recognised by content, parts of one run joined by step."""
     with_: Annotated[str | None, arg(name="with", metavar="QUESTION")] = None
     """Compare with the runs of this question only; by default with all in the store."""
     column: Annotated[tuple[str, ...], arg(metavar="COLUMN=NAME")] = ()

@@ -133,7 +133,10 @@ def read(path: Path, wanted: Wanted, make: Callable[[], Parser]) -> Items:
     """Every line of a file, with a parser of its own."""
     parse = make()
     for line in lines(path):
-        yield parse(line, wanted)
+        item = parse(line, wanted)
+        yield item
+        if not line.ended and isinstance(item, Row) and parse in (verl, prime):
+            yield Remark(f"line {line.number} is the last and has no line end: its last value is not used")
 
 
 def read_trl(path: Path, wanted: Wanted) -> Items:
