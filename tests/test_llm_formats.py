@@ -379,6 +379,14 @@ def test_a_dropped_line_is_counted_and_placed(tmp_path: Path) -> None:
     )
 
 
+def test_steps_that_are_missing_are_told(tmp_path: Path) -> None:
+    """Of a line whose mark is damaged nothing is left but the gap."""
+    text = "".join(f"step:{i} - actor/entropy:0.5 - critic/score/mean:0.1 - x:1\n" for i in range(12))
+    table = one(put(tmp_path / "log", text.replace("step:7", "stxp:7")))
+    assert "steps are missing once between steps 6 and 8" in table.notes
+    assert not one(put(tmp_path / "log", text)).notes
+
+
 def test_nan_in_a_column_is_told(tmp_path: Path) -> None:
     rows = [{"step": i, "actor/entropy": 0.5 if i < 2 else float("nan"), "critic/score/mean": 0.1} for i in range(4)]
     table = one(put(tmp_path / "log", "".join(json.dumps(row) + "\n" for row in rows)))

@@ -90,6 +90,8 @@ def _resolved(series: Series, column: str, key: str, per: int, notes: list[str])
     steps, values = series.arrays
     sound = ~np.isnan(values)
     _tell_of_order(steps[sound], notes)
+    if column in ("entropy", "reward"):
+        _tell_of_gaps(np.unique(steps[sound]), notes)
     missing = np.setdiff1d(steps[~sound], steps[sound])
     if len(missing) and column in ("entropy", "reward"):  # a validation is sparse anyway
         notes.append(f"{column} ({key}) is nan at {len(missing)} steps, first at step {missing[0]}")
@@ -122,6 +124,17 @@ def _tell_of_order(steps: Steps, notes: list[str]) -> None:
             notes.append(f"steps after {reached} come from before the last restart: the log may hold two runs")
     if len(unique) and unique[0] > 1 and len(unique) > 1 and unique[0] > 2 * np.median(np.diff(unique)):
         notes.append(f"the log begins at step {unique[0]}: resumed, or its beginning is missing")
+
+
+def _tell_of_gaps(steps: Steps, notes: list[str]) -> None:
+    """Where a few steps are missing among regular ones: of a line whose mark is damaged only the gap is left."""
+    between = np.diff(steps)
+    if len(between) < 5:
+        return
+    gaps = np.flatnonzero(between > np.median(between))
+    if 0 < len(gaps) <= len(between) / 5:
+        many = "steps are missing once" if len(gaps) == 1 else f"steps are missing in {len(gaps)} places, first"
+        notes.append(f"{many} between steps {steps[gaps[0]]} and {steps[gaps[0] + 1]}")
 
 
 def _range(steps: Steps) -> str:
