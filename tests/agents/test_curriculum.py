@@ -63,7 +63,9 @@ def test_difficulty_of_a_chain_is_its_share_of_wrong_responses() -> None:
 
 
 def drawn(curriculum: Curriculum | None, progress: float, count: int = 400, seeds: tuple[int, ...] = (0, 1)) -> Tensor:
-    return PromptDraw(CHAIN, Learning(curriculum=curriculum), len(seeds)).draw(count, Streams("rollout", seeds), None, progress)
+    return PromptDraw(CHAIN, Learning(curriculum=curriculum), len(seeds)).draw(
+        count, Streams("rollout", seeds), None, progress
+    )
 
 
 @pytest.mark.parametrize("order", ["easy_first", "hard_first"])
