@@ -23,7 +23,9 @@ VALUE_CLIP = 0.5  # verl's
 CRITIC_OUTPUTS = 4  # of which the first is the value: a single column is multiplied by a kernel that rounds with S
 
 
-MADE = frozenset({"log_prob_ref", "entropy_old", "planning", "value", "log_z", "entropy", "log_probs", "generator"})
+MADE = frozenset(
+    {"log_prob_ref", "entropy_old", "planning", "value", "log_z", "tempered", "entropy", "log_probs", "generator"}
+)
 """Optional inputs of an objective that the learner can give."""
 
 
@@ -64,6 +66,8 @@ class Companions:
             )
         if "log_prob_ref" in needs and reference is None:
             raise ToybedError(f"{objective.name} needs a reference policy: pass reference=...")
+        if "tempered" in needs and objective.sampling is None:
+            raise ToybedError(f"{objective.name} needs groups at a temperature: give it the stage sampling")
         if "planning" in needs and "planning" not in env.kinds:
             raise ToybedError(
                 f"{objective.name} needs planning tokens, and {env.title} names none: without them it would "
@@ -80,7 +84,6 @@ class Companions:
             )
         self._vectors = bool(objective.takes_vectors)
         self._env, self._needs, self._reference = env, needs, reference
-        self._shaped = objective.shaped
         self.log_z: Tensor | None = None
         if "log_z" in needs:
             self.log_z = torch.zeros(len(seeds), env.n_prompts, device=env.device, requires_grad=True)
@@ -90,7 +93,6 @@ class Companions:
             self._critic = MLPPolicy(env, Streams("critic", seeds, env.device), outputs=CRITIC_OUTPUTS)
             rate = config.learning_rate if learning_rate is None else learning_rate
             self._critic_optimizer = StackedAdam(self._critic, rate, config.max_grad_norm)
-            self._discounts = {name: objective.parameters.get(name, 1.0) for name in ("gamma", "lam")}
 
     @property
     def diverged(self) -> Tensor:
@@ -115,6 +117,8 @@ class Companions:
         if "planning" in self._needs:
             planning = torch.tensor([kind == "planning" for kind in self._env.kinds], device=self._env.device)
             batch = replace(batch, planning=planning.expand_as(batch.mask))
+        if "tempered" in self._needs:
+            batch = replace(batch, tempered=sample.tempered)
         if self._critic is not None:
             batch = replace(batch, value=self._values(sample.observation))
         if self.log_z is not None:
@@ -125,12 +129,13 @@ class Companions:
         """The mini-batch with a log-partition that carries a gradient; ``prompt [S, b]``."""
         return batch if self.log_z is None else replace(batch, log_z=self.log_z.gather(1, prompt))
 
-    def step(self, batch: Batch, observation: Tensor) -> None:
-        """One step of the critic on a mini-batch; ``observation [S, b, G, T, F]``."""
+    def step(self, objective: Objective, batch: Batch, observation: Tensor) -> None:
+        """One step of the critic on a mini-batch; ``observation [S, b, G, T, F]``, the objective as it is now."""
         if self._critic is None:
             return
         value = self._values(observation)
-        returns = gae_returns(self._shaped(batch), **self._discounts)
+        discounts = {name: objective.parameters.get(name, 1.0) for name in ("gamma", "lam")}
+        returns = gae_returns(objective.shaped(batch), **discounts)
         old = batch.require("value", "the critic")
         self._critic_optimizer.step(value_loss(value, old, returns, batch.mask, clip=VALUE_CLIP))
 

@@ -57,6 +57,54 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 FORMATS = ("fp32", "bf16")
 """Number formats of weights: float32, and bfloat16, its upper 16 bits."""
 
+ORDERS = ("easy_first", "hard_first", "mixed", "adaptive")
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Which train prompts are drawn when.
+
+    How hard a prompt is says the world (:meth:`~toybed.envs.core.TokenEnv.difficulty`).
+
+    Args:
+        order: "easy_first": the easiest share of the prompts, more of them as the run goes on. "hard_first": the
+            hardest. "mixed": all alike, as without a curriculum. "adaptive": those that are neither solved nor out of
+            reach, by each run's own rewards.
+        start: the share at the start of a run.
+        full: progress, in [0, 1], from which on all prompts are drawn; before, the share grows at constant speed.
+        band: of "adaptive": recent mean rewards between which a prompt counts fully; one that was not drawn yet does.
+        outside: of "adaptive": how much any other counts, against 1.
+        memory: of "adaptive": what a prompt's recent reward keeps of what it was when it is drawn again.
+
+    Source: growing shares, arXiv 1903.09848 (with a square root in the place of the constant speed); bands of pass
+    rates, common in reinforcement learning of language models (DAPO, arXiv 2503.14476, keeps those strictly between
+    none and all right).
+    """
+
+    order: str = "easy_first"
+    start: float = 0.2
+    full: float = 0.5
+    band: tuple[float, float] = (0.1, 0.9)
+    outside: float = 0.1
+    memory: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise unknown("order of Curriculum", self.order, ORDERS)
+        for name in ("start", "full"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ToybedError(f"Curriculum: {name} is {getattr(self, name)}; allowed: above 0, to 1")
+        if not self.band[0] <= self.band[1]:
+            raise ToybedError(f"Curriculum: band is {self.band}; allowed: the lower one first")
+        if not 0 < self.outside <= 1:
+            raise ToybedError(f"Curriculum: outside is {self.outside}; allowed: above 0, to 1")
+        if not 0 <= self.memory < 1:
+            raise ToybedError(f"Curriculum: memory is {self.memory}; allowed: 0, to below 1")
+
+    def share(self, progress: float) -> float:
+        """The share of the prompts that are drawn at a progress in [0, 1], where they are drawn by difficulty."""
+        return self.start + (1 - self.start) * min(progress / self.full, 1.0)
+
 
 @dataclass(frozen=True)
 class Learning:
@@ -86,6 +134,7 @@ class Learning:
             (0.5, 1) have no prompt in common. Measures are still of all of them.
         replicate: runs that differ in it alone start from one base and draw other prompts, responses and
             demonstrations.
+        curriculum: which train prompts are drawn when; None: all alike, always.
     """
 
     updates: int = 150
@@ -102,6 +151,7 @@ class Learning:
     weights: str = "fp32"
     train_on: tuple[float, float] = (0.0, 1.0)
     replicate: int = 0
+    curriculum: Curriculum | None = None
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "updates", "weight_decay", "replicate")
@@ -433,6 +483,8 @@ class Setting:
         before = self.start.after
         if before is not None and before.base_config() != self.base_config():
             raise ToybedError("Setting: a run that continues another has its world, policy, heads and supervised")
+        if self.learner is not None and self.learning.curriculum is not None:
+            raise ToybedError(f"Setting: {type(self.learner).__name__} follows no curriculum; allowed: None")
 
     def config(self) -> dict[str, Any]:
         """The setting as JSON would hold it."""

@@ -197,6 +197,10 @@ class Headed(TokenEnv):
         """As the world's."""
         return self.env.solutions(self.question(prompt))
 
+    def difficulty(self, prompt: Tensor) -> Tensor:
+        """As the world's."""
+        return self.env.difficulty(self.question(prompt))
+
     def optimum(self) -> float:
         """As the world's: heads reach no more."""
         return self.env.optimum()

@@ -214,8 +214,8 @@ class Reader:
     def __init__(self, env: TokenEnv, objective: Objective, seeds: Sequence[int], tokens: str) -> None:
         for name in sorted(objective.needs - GIVEN):
             raise ToybedError(f"{objective.name} needs {name}, which there is not when a policy adapts to a task")
-        for stage in ("controller", "keep_group"):
-            if getattr(objective, stage) is not None:
+        for stage in ("controller", "keep_group", "sampling", "schedules"):
+            if getattr(objective, stage):
                 raise ToybedError(f"{objective.name} has the stage {stage}, which meta-learning does not follow")
         if tokens not in ("all", *env.kinds):
             kinds = ", ".join(sorted(set(env.kinds)))

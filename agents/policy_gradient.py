@@ -12,14 +12,8 @@ from toybed.agents.companions import Companions
 from toybed.agents.config import Learning
 from toybed.agents.optimization import CRITIC_LOST, StackedOptimizer, make_optimizer
 from toybed.agents.policies import Policy, choose
-from toybed.agents.rollout import (
-    Rollout,
-    draw_prompts,
-    later_draws,
-    response_log_probs,
-    rollout,
-    training_prompts,
-)
+from toybed.agents.rollout import Rollout, later_draws, response_log_probs
+from toybed.agents.sampler import Sampler
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.measures.covariance import covariance
@@ -28,8 +22,6 @@ from toybed.measures.entropy import token_entropy
 from toybed.objectives.batch import Batch
 from toybed.objectives.objective import Objective
 from toybed.streams import Streams
-
-MAX_RESAMPLES = 10  # DAPO's cap on extra generations for one batch
 
 
 class PolicyGradient:
@@ -69,9 +61,9 @@ class PolicyGradient:
         kinds: list[str | None] = [kind for kind, _ in config.schedule] or [None]
         self._optimizers = {kind: make_optimizer(policy, config, rate, self._companions.parameters) for kind in kinds}
         later = later_draws(config, stage)
-        self._sampling = Streams(f"rollout{later}", seeds, env.device)
+        self._sampler = Sampler(env, policy, config, seeds, later)
         self._drawing = Streams(f"objective{later}", seeds, env.device)
-        self._pool = training_prompts(env, config)
+        self._updates = 0
         self._kinds = scheduled_kinds(env, config)
         controller = objective.controller
         # Tensors [S] by name.
@@ -88,6 +80,11 @@ class PolicyGradient:
         cause = torch.stack([each.cause for each in self._optimizers.values()]).amax(0)
         return torch.where(self._companions.diverged & (cause == 0), CRITIC_LOST, cause)
 
+    @property
+    def progress(self) -> float:
+        """Of the coming update, for schedules and curricula: 0 for the first, 1 for the last (and any after it)."""
+        return min(self._updates / max(self.config.updates - 1, 1), 1.0)
+
     def update(self, *, measure: bool = True) -> dict[str, Tensor]:
         """One rollout batch and its optimiser steps.
 
@@ -102,10 +99,14 @@ class PolicyGradient:
             tokens with a gradient), ``clipped`` (share of tokens with an advantage to which the surrogate gives no
             gradient: the clip fraction) and ``grad_norm``, means over steps, ``responses`` sampled for a prompt,
             ``kl`` to the reference (full-vocabulary, mean over the batch's tokens, of the policy that sampled them),
-            and ``controlled_x`` for each parameter x that a controller set for these steps.
+            ``controlled_x`` for each parameter x that a controller set for these steps (a sampling temperature: for
+            the next rollout), ``scheduled_x`` for each that follows a schedule, and with a curriculum the mean
+            ``difficulty`` of the prompts.
         """
-        kind = next(self._kinds)
+        kind, progress = next(self._kinds), self.progress
+        self.objective = self.objective.at(progress)
         sample, zero_groups, rounds = self._sample()
+        self._updates += 1
         own = self._own(sample)
         measured = {
             "reward": own.reward.mean((1, 2)),
@@ -130,7 +131,14 @@ class PolicyGradient:
             measured["zero_groups"] = zero_groups
             measured["responses"] = rounds * float(self.config.group)
             measured |= {f"controlled_{name}": value.flatten() for name, value in controlled.items()}
+            measured |= self._scheduled(progress)
+            if (difficulty := self._sampler.prompts.difficulty(sample.prompt)) is not None:
+                measured["difficulty"] = difficulty
         return measured
+
+    def _sample(self) -> tuple[Rollout, Tensor, Tensor]:
+        """The coming update's batch, see :meth:`~toybed.agents.sampler.Sampler.sample`."""
+        return self._sampler.sample(self.objective, self.progress)
 
     def _step(
         self, optimizer: StackedOptimizer, sample: Rollout, batch: Batch, advantage: Tensor, part: slice, measure: bool
@@ -149,7 +157,7 @@ class PolicyGradient:
             advantage=advantage[:, part],
         )
         norm = optimizer.step(loss.value)
-        self._companions.step(minibatch, sample.observation[:, part])
+        self._companions.step(self.objective, minibatch, sample.observation[:, part])
         if not measure:
             return {"grad_norm": norm}
         shares = {"touched": loss.touched, "clipped": loss.clipped}
@@ -175,6 +183,15 @@ class PolicyGradient:
         """The part of a rollout that the policy sampled by itself, of which measures are taken; here all of it."""
         return sample
 
+    def _scheduled(self, progress: float) -> dict[str, Tensor]:
+        """The values of the schedules at a progress, each ``[S]``."""
+        return {
+            f"scheduled_{name}": torch.as_tensor(schedule(progress), device=self.env.device)
+            .flatten()
+            .expand(self.policy.runs)
+            for name, schedule in self.objective.schedules.items()
+        }
+
     def _batch(self, sample: Rollout, kind: str | None = None) -> Batch:
         trained = torch.tensor([kind is None or kind == each for each in self.env.kinds], device=self.env.device)
         mask = trained.expand_as(sample.log_prob)
@@ -186,35 +203,6 @@ class PolicyGradient:
             source=sample.source,
         )
         return self._companions.complete(batch, sample)
-
-    def _sample(self) -> tuple[Rollout, Tensor, Tensor]:
-        """A batch, the share of groups without spread as first sampled ``[S]``, and rollouts taken ``[S]``.
-
-        With dynamic sampling, groups that the objective does not keep are replaced by kept ones of further rollouts;
-        what is still missing after ten is left as it was first sampled. Each run draws only while it needs more.
-        """
-        sample = self._rollout(None)
-        spread = sample.reward.amax(-1) == sample.reward.amin(-1)
-        zero_groups = spread.float().mean(1)
-        rounds = torch.ones_like(zero_groups)
-        keep = self.objective.keep_group
-        if keep is None:
-            return sample, zero_groups, rounds
-        kept = keep(sample.reward)
-        for _ in range(MAX_RESAMPLES):
-            wanting = ~kept.all(1)
-            if not bool(wanting.any()):
-                break
-            rounds = rounds + wanting.float()
-            fresh = self._rollout(wanting.tolist())
-            sample, kept = _fill(sample, kept, fresh, keep(fresh.reward) & wanting[:, None])
-        return sample, zero_groups, rounds
-
-    def _rollout(self, runs: list[bool] | None) -> Rollout:
-        return rollout(self.env, self.policy, self._draw_prompts(runs), self.config.group, self._sampling, runs)
-
-    def _draw_prompts(self, runs: list[bool] | None) -> Tensor:
-        return draw_prompts(self._pool, self.config.prompts, self._sampling, runs)
 
 
 def scheduled_kinds(env: TokenEnv, config: Learning) -> Iterator[str | None]:
@@ -229,27 +217,3 @@ def scheduled_kinds(env: TokenEnv, config: Learning) -> Iterator[str | None]:
             raise ToybedError(f"Learning: schedule names {kind!r}; allowed in {type(env).__name__}: {allowed}")
     kinds: list[str | None] = [kind for kind, count in config.schedule for _ in range(count)] or [None]
     return cycle(kinds)
-
-
-def _fill(old: Rollout, kept: Tensor, fresh: Rollout, useful: Tensor) -> tuple[Rollout, Tensor]:
-    """Put useful fresh groups into the places of groups that are not kept.
-
-    Args:
-        old: the batch so far.
-        kept: ``[S, B]``, its groups that stay.
-        fresh: another batch.
-        useful: ``[S, B]``, its groups that may move in.
-    """
-    # Sort places by "free first" and fresh groups by "useful first"; the n-th free place takes the n-th useful group.
-    place = (~kept).int().argsort(dim=1, descending=True, stable=True)
-    donor = useful.int().argsort(dim=1, descending=True, stable=True)
-    moves = (~kept).gather(1, place) & useful.gather(1, donor)
-    source = torch.zeros_like(place).scatter(1, place, donor)
-    taken = torch.zeros_like(kept).scatter(1, place, moves)
-
-    def fill(a: Tensor, b: Tensor) -> Tensor:
-        index = source.view(*source.shape, *(1,) * (b.ndim - 2)).expand_as(b)
-        return torch.where(taken.view(*taken.shape, *(1,) * (a.ndim - 2)), b.gather(1, index), a)
-
-    parts = (None if a is None or b is None else fill(a, b) for a, b in zip(old, fresh, strict=True))
-    return Rollout(*parts), kept | taken  # type: ignore[arg-type]

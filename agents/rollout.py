@@ -42,6 +42,7 @@ class Rollout(NamedTuple):
     ``entropy``      [S, B, G, T]       full-vocabulary entropy at the position, nats
     ``reward``       [S, B, G]          reward of the response
     ``vector``       [S, B, G, (M,) D]  its components; None where the world has none
+    ``tempered``     [S, B]             groups that were sampled at a temperature of their own; None without any
     ``paid``         [S, B, G, T]       reward of each token; None where it was not asked for
     ``source``       [S, B, G]          where each comes from, as in a batch, -1: it is left out; None: all sampled
     ===============  =================  ================================================
@@ -55,6 +56,7 @@ class Rollout(NamedTuple):
     entropy: Tensor
     reward: Tensor
     vector: Tensor | None = None
+    tempered: Tensor | None = None
     paid: Tensor | None = None
     source: Tensor | None = None
 
@@ -67,6 +69,18 @@ def sample_tokens(log_probs: Tensor, uniform: Tensor) -> Tensor:
     cumulative = log_probs.exp().cumsum(-1)
     # Scaled by the last entry, which rounding leaves near 1: the draw always falls on a token with mass.
     return (uniform[..., None] * cumulative[..., -1:] >= cumulative).sum(-1)
+
+
+def temper(log_probs: Tensor, temperature: Tensor) -> Tensor:
+    """``log_probs / temperature``, not normalised; at a temperature of 1 they are as they were, bit for bit.
+
+    Args:
+        log_probs: ``[..., V]``.
+        temperature: broadcasts against ``[..., 1]``.
+    """
+    # The likeliest token keeps its log-probability: at a low temperature all would be too small to be numbers.
+    top = log_probs.amax(-1, keepdim=True)
+    return log_probs / temperature - (top / temperature - top)
 
 
 def draw_prompts(pool: Tensor, count: int, streams: Streams, runs: Sequence[bool] | None = None) -> Tensor:
@@ -106,6 +120,7 @@ def rollout(
     runs: Sequence[bool] | None = None,
     *,
     stepwise: bool = False,
+    temperature: Tensor | None = None,
 ) -> Rollout:
     """Sample ``group`` responses to each prompt.
 
@@ -117,6 +132,7 @@ def rollout(
         streams: the runs' randomness; the world's noise and all T tokens of a response are drawn in one call.
         runs: which runs draw (the others' responses are meaningless and their streams do not move).
         stepwise: whether the reward of each token is kept, too.
+        temperature: at which each group is sampled, ``[S, B]``; by default 1. What is recorded is of temperature 1.
     """
     log_probs_of = policy.log_probs if isinstance(policy, Policy) else policy
     count = prompt.shape[1]
@@ -129,7 +145,8 @@ def rollout(
     for t in range(env.horizon):
         observation, legal = env.observe(state), env.legal(state)
         log_probs = log_probs_of(observation, legal)
-        token = sample_tokens(log_probs, uniform[:, t])
+        drawn_from = log_probs if temperature is None else temper(log_probs, temperature[..., None, None])
+        token = sample_tokens(drawn_from, uniform[:, t])
         if t == 0 and noise is None:
             observation, log_probs = (x.expand(-1, -1, group, -1) for x in (observation, log_probs))
             legal = None if legal is None else legal.expand_as(log_probs)

@@ -182,6 +182,9 @@ class ChainReach(TokenEnv):
     def solutions(self, prompt: Tensor) -> Tensor:
         return self.counts()[-1].flatten()[prompt].round().long()
 
+    def difficulty(self, prompt: Tensor) -> Tensor:
+        return 1 - self.counts()[-1].flatten()[prompt] / self.operations**self.length
+
     def optimum(self) -> float:
         return float((self.solutions(self.prompts()) > 0).double().mean())
 

@@ -209,6 +209,21 @@ class TokenEnv(ABC):
     def random_baseline(self) -> float:
         """The mean reward of uniformly random legal tokens over all prompts."""
 
+    def difficulty(self, prompt: Tensor) -> Tensor:
+        """How hard each prompt is, float64 ``[...]``: larger is harder. What curricula go by.
+
+        Here what uniformly random legal tokens lack of a reward of 1, exactly: where rewards are 0 or 1 their chance
+        to be wrong.
+
+        Raises:
+            ToybedError: the world is not tabulated, and has not said how hard its prompts are.
+        """
+        if not self.tabulated:
+            raise ToybedError(f"{self.title} does not say how hard its prompts are: it has no curricula")
+        every = self.prompts()
+        success = torch.zeros(self.n_prompts, dtype=torch.float64, device=self.device)
+        return 1 - success.scatter(0, every, self.evaluate(self.uniform()).reward)[prompt]
+
     def demonstrator(self, *args: Any, **style: Any) -> Tensor:
         """Log-probabilities ``[C, V]`` over :meth:`contexts` of a policy whose responses serve as demonstrations."""
         raise ToybedError(f"{self.title} has no demonstrator that is a table")

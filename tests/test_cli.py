@@ -243,7 +243,15 @@ def test_a_wrong_name_ends_the_program_with_2_and_no_traceback() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["chat", "--help"], ["list"], ["list", "--json"], ["run", "entropy_lwa"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["chat", "--help"],
+        ["overlay", "--help"],
+        ["list"],
+        ["list", "--json"],
+        ["run", "entropy_lwa"],
+    ],
 )
 def test_what_computes_nothing_imports_nothing_heavy(arguments: list[str]) -> None:
     script = (

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from toybed import runner, study
-from toybed.agents.config import Adaptation, Imitation, Meta, Setting, Spec, Start, Supervised
+from toybed.agents.config import Adaptation, Curriculum, Imitation, Meta, Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
 from toybed.stats import Interval
 from toybed.store import Store
@@ -504,6 +504,7 @@ OTHERS: dict[str, Setting] = {
             "weights": "bf16",
             "train_on": (0.0, 0.5),
             "replicate": 1,
+            "curriculum": Curriculum(),
         }.items()
     },
     "weight_decay": BASE.with_learning(optimizer="adamw", weight_decay=0.1),

@@ -29,6 +29,7 @@ _SUBMODULES = (
     "benchmarks",
     "envs",
     "laws",
+    "llm",
     "measures",
     "objectives",
     "runner",

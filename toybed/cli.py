@@ -1,4 +1,4 @@
-"""The command line: ``toybed list | run | show | report | check | mutants | chat``.
+"""The command line: ``toybed list | run | show | report | overlay | check | mutants | chat``.
 
 Only what computes imports torch, so that ``--help`` and ``list`` answer at once.
 """
@@ -148,6 +148,39 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """Lay logs of language models beside the toys: the law's fit, a signature in shares, the nearest toy runs."""
+
+    logs: Annotated[Positional[tuple[Path, ...]], arg(metavar="LOG")]
+    """Files or folders that TRL, verl, OpenRLHF, prime-rl, NeMo-RL, slime, tinker, ms-swift, W&B, TensorBoard or MLflow
+    wrote, or CSV: recognised by content, parts of one run joined by step."""
+    with_: Annotated[str | None, arg(name="with", metavar="QUESTION")] = None
+    """Compare with the runs of this question only; by default with all in the store."""
+    column: Annotated[tuple[str, ...], arg(metavar="COLUMN=NAME")] = ()
+    """Keys for columns that are not recognised: entropy=NAME reward=NAME step=NAME."""
+    store: Path = STORE
+    """The file that `toybed run` wrote."""
+    out: Path = Path("overlay.png")
+    """Where the figure goes."""
+    json: bool = False
+    """Print JSON and draw nothing."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed import overlaying
+
+        overlaying.print_overlay(
+            self.logs,
+            question=self.with_,
+            columns=self.column,
+            store=self.store,
+            out=self.out,
+            as_json=self.json,
+        )
+
+
+@dataclass(frozen=True)
 class Check:
     """Check your own objective against the laws: which hold, the smallest counterexample, what it coincides with."""
 
@@ -243,6 +276,7 @@ COMMANDS: dict[str, Any] = {
     "run": Run,
     "show": Show,
     "report": Report,
+    "overlay": Overlay,
     "check": Check,
     "mutants": Mutants,
     "chat": Chat,
@@ -285,7 +319,9 @@ def _command(given: list[str]) -> Callable[[], int | None]:
         raise unknown("command", verb, COMMANDS, "toybed --help shows all")
     # Before tyro reads them: an option that it does not know would pass for a name, or be a box of many lines.
     options = [
-        f"--{field.name.replace('_', '-')}" for field in fields(COMMANDS[verb]) if "Positional" not in str(field.type)
+        f"--{field.name.rstrip('_').replace('_', '-')}"
+        for field in fields(COMMANDS[verb])
+        if "Positional" not in str(field.type)
     ]
     for option in (word.split("=")[0] for word in rest if word.startswith("--")):
         if option not in ("--help", *options):

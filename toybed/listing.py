@@ -25,6 +25,7 @@ SHORT = {
     "regularizers": "reg",
     "aggregate": "agg",
     "shape_reward": "rew",
+    "sampling": "tmp",
     "keep_group": "smp",
     "controller": "ctl",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,17 @@ class Store:
             raise ToybedError(f"store {self.path} has no run {run_id}")
         curves = {name: Curve(np.frombuffer(s, dtype="<i8"), np.frombuffer(v, dtype="<f8")) for name, s, v in rows}
         return RunResult(curves, *found)
+
+    def curves(self, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Curve]]]:
+        """Every run's setting, as JSON with sorted keys, and those of the named curves that it has."""
+        marks = ", ".join("?" * len(names))
+        with self._explained():
+            configs = self._db.execute("SELECT id, config FROM runs ORDER BY rowid").fetchall()
+        for run, config in configs:
+            with self._explained():
+                query = f'SELECT name, steps, "values" FROM curves WHERE run = ? AND name IN ({marks})'
+                rows = self._db.execute(query, (run, *names)).fetchall()
+            yield config, {n: Curve(np.frombuffer(s, dtype="<i8"), np.frombuffer(v, dtype="<f8")) for n, s, v in rows}
 
     def manifest(self, run_id: str) -> dict[str, Any]:
         """What is known about how a run was made: versions, machine, commit, seconds."""

@@ -26,12 +26,14 @@ PROBES = {
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
     "trajectories": "toybed.agents.probes.trajectories:trajectories",
     "heads": "toybed.agents.probes.heads:heads",
+    "hybrids": "toybed.agents.probes.hybrids:hybrids",
     "masters": "toybed.agents.probes.masters:masters",
     "start_mixtures": "toybed.agents.probes.start_mixtures:start_mixtures",
 }
 """Where each probe of tables has its function, by name."""
 
 POLICY_PROBES = {
+    "steering": "toybed.agents.probes.steering:steering",
     "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
 }
 """Where each probe of policies has its function, by name."""

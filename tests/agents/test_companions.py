@@ -62,7 +62,8 @@ def test_the_critic_learns_what_it_is_shown():
     """
     env, seeds = make("chain_reach", **KNOBS), [1, 2]
     policy = make_policy("mlp", env, seeds, width=16)
-    companions = Companions(env, objectives.get("ppo_gae"), Learning(learning_rate=1e-2), seeds, None)
+    objective = objectives.get("ppo_gae")
+    companions = Companions(env, objective, Learning(learning_rate=1e-2), seeds, None)
     sample, batch = sampled(env, policy, seeds)
     batch = companions.complete(batch, sample)
     target = batch.reward[..., None].expand_as(batch.log_prob_old)
@@ -78,7 +79,7 @@ def test_the_critic_learns_what_it_is_shown():
             floor[run] += (chosen - chosen.mean()).square().sum() / target[run].numel()
     before = error(batch.require("value", "test"))
     for _ in range(200):
-        companions.step(batch, sample.observation)
+        companions.step(objective, batch, sample.observation)
         batch = companions.complete(batch, sample)  # or the clip of the value's move would hold it back
     after = error(batch.require("value", "test"))
     assert bool((after >= floor - 1e-6).all())
@@ -94,7 +95,7 @@ def test_the_critic_learns_the_reward_that_the_advantage_is_taken_of():
     sample, batch = sampled(env, policy, seeds)
     for _ in range(200):
         batch = companions.complete(batch, sample)
-        companions.step(batch, sample.observation)
+        companions.step(objective, batch, sample.observation)
     assert float((batch.require("value", "test") + 2).abs().max()) < 0.5  # it began near 0, and is fitted to -2
 
 

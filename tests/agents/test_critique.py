@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from toybed.agents.config import DEGREES, Critique, Learning, Setting, Spec, Supervised
-from toybed.agents.critique import LEFT_OUT, CritiqueGradient, read, refine, solutions
+from toybed.agents.critique import LEFT_OUT, CritiqueGradient
 from toybed.agents.policies import load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
+from toybed.agents.refinement import read, refine, solutions
 from toybed.agents.rollout import Rollout, response_log_probs, rollout
 from toybed.agents.training import train_bases, train_runs
 from toybed.envs import make
@@ -203,7 +204,6 @@ def test_solutions_are_right_and_all_alike():
 # -- their place in a group -------------------------------------------------------------------------------------------
 def batch_of(critique, objective="critique_grpo"):
     trained = learner(critique, objective, policy=able_policy())
-    trained.update()  # makes room for its notes
     sample, _, _ = trained._sample()
     return trained, sample, trained._batch(sample)
 
@@ -348,7 +348,6 @@ def test_the_end_of_a_run_is_what_its_parameters_are_worth_in_a_world_without_cr
 def test_what_is_learned_from_shows_the_prompt_and_the_tokens_alone():
     """Observations and legal tokens of refined rows are those of their tokens, whatever was said on the way."""
     trained = learner(Critique("full", refined=2, noise=0.3, keep="all"))
-    trained.update()
     sample, _, _ = trained._sample()
     again = read(ENV, trained.policy, sample.prompt, sample.token)
     assert torch.equal(sample.observation, again.observation)

@@ -96,7 +96,7 @@ def test_every_objective_runs_on_a_master_with_its_sub_policies(name):
 def test_planning_tokens_are_the_masters():
     env = make("mi_dialogue", **TINY)
     learner = PolicyGradient(env, make_policy("tabular", env, [0]), get("hicra"), Learning(prompts=4, group=3), [0])
-    sample = learner._rollout(None)
+    sample = learner._sample()[0]
     planning = learner._batch(sample).planning
     assert torch.equal(planning, sample.observation[..., 0] == 0)
     assert torch.equal(planning, sample.token < 4)

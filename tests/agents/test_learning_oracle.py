@@ -19,8 +19,9 @@ from toybed.agents import meter
 from toybed.agents.config import Learning, Setting, Spec, Supervised
 from toybed.agents.optimization import CAUSES, POLICY_LOST
 from toybed.agents.policies import flat_parameters, load_flat, make_policy
-from toybed.agents.policy_gradient import MAX_RESAMPLES, PolicyGradient, _fill
+from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.rollout import Rollout, draw_prompts, response_log_probs, rollout
+from toybed.agents.sampler import MAX_RESAMPLES, fill
 from toybed.agents.supervised import fine_tune
 from toybed.agents.training import train, train_bases, train_runs
 from toybed.envs import make
@@ -217,8 +218,8 @@ def test_the_measures_of_an_update_are_those_of_its_sample(monkeypatch):
     policy = make_policy("tabular", CHAIN, seeds)
     learner = PolicyGradient(CHAIN, policy, catalogue.get("grpo"), Learning(prompts=8, group=4), seeds)
     seen = []
-    original = learner._rollout
-    monkeypatch.setattr(learner, "_rollout", lambda runs: seen.append(original(runs)) or seen[-1])
+    original = learner._sampler._rollout
+    monkeypatch.setattr(learner._sampler, "_rollout", lambda *given: seen.append(original(*given)) or seen[-1])
     measures = learner.update()
     (sample,) = seen
     for run in range(3):
@@ -255,7 +256,7 @@ def fake_rollout(runs, prompts, first, legal):
 
 
 def fill_twin(kept, useful, old_names, fresh_names):
-    """What :func:`_fill` must do, run by run and place by place: names of the groups, and the places that are kept."""
+    """What :func:`fill` must do, run by run and place by place: names of the groups, and the places that are kept."""
     names, now = old_names.tolist(), kept.tolist()
     for run in range(len(names)):
         donors = [i for i, good in enumerate(useful[run].tolist()) if good]
@@ -272,7 +273,7 @@ def test_fill_is_the_plain_loop(data, legal):
     flags = st.lists(st.lists(st.booleans(), min_size=prompts, max_size=prompts), min_size=runs, max_size=runs)
     kept, useful = torch.tensor(data.draw(flags)), torch.tensor(data.draw(flags))
     old, fresh = fake_rollout(runs, prompts, 0, legal), fake_rollout(runs, prompts, 1001, legal)
-    filled, now = _fill(old, kept, fresh, useful)
+    filled, now = fill(old, kept, fresh, useful)
     names, expected = fill_twin(kept, useful, old.prompt, fresh.prompt)
     assert torch.equal(now, expected)
     assert torch.equal(filled.prompt, names)
@@ -287,18 +288,18 @@ def test_fill_is_the_plain_loop(data, legal):
 
 
 def watched_sample(env, config, seeds, table=None):
-    """One ``_sample`` with dapo, and all the rollouts that it took."""
+    """One batch with dapo, and all the rollouts that it took."""
     policy = make_policy("tabular", env, seeds)
     if table is not None:
         policy.set_table(table)
     learner = PolicyGradient(env, policy, catalogue.get("dapo"), config, seeds)
-    taken, original = [], learner._rollout
+    taken, original = [], learner._sampler._rollout
 
-    def watch(runs):
-        taken.append((runs, original(runs)))
+    def watch(runs, *given):
+        taken.append((runs, original(runs, *given)))
         return taken[-1][1]
 
-    learner._rollout = watch
+    learner._sampler._rollout = watch
     return learner, learner._sample(), taken
 
 
@@ -341,7 +342,7 @@ def test_dynamic_sampling_is_the_plain_loop(world, group):
         for _ in range(count):  # what a run of its own would have drawn
             expected_streams.uniform((6,), [r == run for r in range(len(seeds))])
             expected_streams.uniform((env.horizon + env.noise, 6, group), [r == run for r in range(len(seeds))])
-    assert torch.equal(learner._sampling.uniform((3,)), expected_streams.uniform((3,)))
+    assert torch.equal(learner._sampler._streams.uniform((3,)), expected_streams.uniform((3,)))
     counts = set(rounds.tolist())
     if world == "easy":
         assert 1.0 in counts

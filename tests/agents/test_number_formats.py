@@ -273,7 +273,7 @@ def test_a_learner_draws_only_prompts_of_its_part(kind: str, monkeypatch: pytest
     policy, seen = make_policy("tabular", env, [0]), []
     if kind == "gradient":
         learner: Any = PolicyGradient(env, policy, catalogue.get("rloo"), learning, [0])
-        seen = learner._rollout(None).prompt.flatten().tolist()
+        seen = learner._sample()[0].prompt.flatten().tolist()
     else:
         learner = Imitator(env, policy, learning, Imitation(), [0])
         seen = learner._demonstrations().prompt.flatten().tolist()

@@ -45,7 +45,7 @@ def test_the_rows_that_take_vectors_are_these():
 def test_the_batch_holds_the_components_and_the_measures_the_number(name, answers):
     env = make("tool_search", **KNOBS, set_size=answers)
     learning = learner(env, name)
-    sample = learning._rollout(None)
+    sample = learning._sample()[0]
     batch = learning._batch(sample)
     state = env.reset(sample.prompt[..., None].expand(-1, -1, 4))
     for t in range(env.horizon):
@@ -59,7 +59,7 @@ def test_the_batch_holds_the_components_and_the_measures_the_number(name, answer
 def test_an_objective_for_numbers_is_given_the_number():
     env = make("tool_search", **KNOBS, set_size=2)
     learning = learner(env, "grpo")
-    assert learning._batch(learning._rollout(None)).reward.shape == (2, 8, 4)
+    assert learning._batch(learning._sample()[0]).reward.shape == (2, 8, 4)
 
 
 def test_a_kind_of_vector_that_there_is_not_is_refused_where_it_is_written():
@@ -112,14 +112,14 @@ def test_vpo_is_multi_rlvr_where_all_components_are_one_and_the_same():
     """
     env = make("tool_search", **KNOBS, set_size=2, common=1.0)
     learning = learner(env, "vpo")
-    batch = learning._batch(learning._rollout(None))
+    batch = learning._batch(learning._sample()[0])
     assert torch.equal(batch.reward, batch.reward[..., :1].expand_as(batch.reward))
     vpo = get("vpo").advantages(batch, generator=Streams("objective", [0, 1]))
     fixed = get("multi_rlvr").advantages(batch)
     assert torch.allclose(vpo, fixed, rtol=0, atol=1.8e-4)
     assert torch.equal(vpo == 0, fixed == 0) and (fixed != 0).any()
     apart = learner(make("tool_search", **KNOBS, set_size=2), "vpo")
-    batch = apart._batch(apart._rollout(None))
+    batch = apart._batch(apart._sample()[0])
     vpo = get("vpo").advantages(batch, generator=Streams("objective", [0, 1]))
     assert not torch.allclose(vpo, get("multi_rlvr").advantages(batch), rtol=0, atol=0.01)
 
@@ -128,7 +128,7 @@ def test_vpo_is_multi_rlvr_where_all_components_are_one_and_the_same():
 def test_who_sees_the_mean_alone_is_the_same_run_whatever_components_share(objective):
     """The same batches: means are equal but for rounding (float32, 4 numbers below 5 in size)."""
     worlds = [make("tool_search", **KNOBS, set_size=2, common=common) for common in (0.0, -4.0, 0.9)]
-    batches = [(learning := learner(env, objective))._batch(learning._rollout(None)) for env in worlds]
+    batches = [(learning := learner(env, objective))._batch(learning._sample()[0]) for env in worlds]
     for batch in batches[1:]:
         assert torch.equal(batch.log_prob_old, batches[0].log_prob_old)
         means = [b.reward.mean(-1) if b.reward.ndim > 3 else b.reward for b in (batch, batches[0])]
@@ -185,7 +185,7 @@ def test_a_policy_gives_no_mass_to_what_is_illegal_and_learns_with_retries(polic
     assert not learning.diverged.any()
     table = learning.policy.table(env)
     assert (table.exp()[:, ~env.legal_at(env.contexts())] == 0).all()
-    sample = learning._rollout(None)
+    sample = learning._sample()[0]
     assert sample.legal.gather(-1, sample.token[..., None]).all()
     if policy == "mlp":
         # The exact reward of 2 runs after 20 updates of 32 responses: from about .45 it rises by .1 to .3.

@@ -29,7 +29,7 @@ REWARD_AXES: dict[str, tuple[int, ...]] = {}
 
 def all_stages(name: str) -> list[Stage]:
     """The row's stages, with the regularisers that any row takes."""
-    return [s for stages in row(name).stages().values() for s in stages] + list(OPTIONAL.values())
+    return [s for stages in row(name).stages().values() for s in stages] + [part for _, part in OPTIONAL.values()]
 
 
 def evaluate(name: str, random_batch: Any, generator: torch.Generator | None = None, seed: int = 0) -> Loss:
@@ -43,6 +43,7 @@ def evaluate(name: str, random_batch: Any, generator: torch.Generator | None = N
         reward=reward,
         value=torch.rand(size, generator=numbers, dtype=torch.float64),
         log_z=torch.rand(size[:1], generator=numbers, dtype=torch.float64),
+        tempered=torch.arange(size[0]) % 2 == 0,
     )
     log_probs = torch.randn((*size, 3), generator=numbers, dtype=torch.float64).log_softmax(-1)
     generator = torch.Generator().manual_seed(5) if generator is None else generator
@@ -102,7 +103,7 @@ def test_no_parameter_name_occurs_twice(name: str) -> None:
     own = [p for part in all_stages(name)[: -len(OPTIONAL)] for p in part.parameters]
     assert len(own) == len(set(own))
     assert row(name).parameters().keys() == set(own)
-    assert set(every) - set(own) <= {p for part in OPTIONAL.values() for p in part.parameters}
+    assert set(every) - set(own) <= {p for _, part in OPTIONAL.values() for p in part.parameters}
 
 
 @each_row

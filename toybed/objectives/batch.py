@@ -27,6 +27,7 @@ HOW_TO_GET = {
     "log_z": "the learned log-partition of each prompt, [..., B], with gradient",
     "generator": "a torch.Generator, or toybed.streams.Streams for stacked runs: pass loss(..., generator=...)",
     "planning": "a mask [..., B, G, T] of planning tokens, which the world names by its token kinds",
+    "tempered": "a mask [..., B] of the prompts whose groups were sampled at a temperature of their own",
     "source": "an integer [..., B, G]: 0 sampled on-policy, 1 refined after a critique, 2 demonstration",
 }
 
@@ -113,6 +114,7 @@ class Batch:
     ``source``         ``[..., B, G]`` int, optional             0 on-policy, 1 refined, 2 demonstration
     ``value``          ``[..., B, G, T]``, optional              a critic's values when sampled
     ``log_z``          ``[..., B]``, optional                    learned log-partition of each prompt, with gradient
+    ``tempered``       ``[..., B]`` bool, optional               groups that were sampled at a temperature of their own
     =================  ========================================  =================================================
 
     Raises:
@@ -128,6 +130,7 @@ class Batch:
     source: Tensor | None = None
     value: Tensor | None = None
     log_z: Tensor | None = None
+    tempered: Tensor | None = None
 
     def __post_init__(self) -> None:
         tokens = tuple(self.log_prob_old.shape)

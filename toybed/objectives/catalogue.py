@@ -15,11 +15,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from toybed.errors import ToybedError, unknown
+from toybed.objectives import schedules
+from toybed.objectives.schedules import Schedule
 
 if TYPE_CHECKING:
     from toybed.objectives.objective import Objective
 
-STAGES = ("advantage", "surrogate", "weight", "regularizers", "aggregate", "shape_reward", "keep_group", "controller")
+STAGES = (
+    "advantage",
+    "surrogate",
+    "weight",
+    "regularizers",
+    "aggregate",
+    "shape_reward",
+    "sampling",
+    "keep_group",
+    "controller",
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +49,9 @@ class Stage:
         return function
 
     def build(self) -> Callable[..., Any]:
-        """The function with its parameters bound."""
-        return partial(self.source, **self.parameters) if self.parameters else self.source
+        """The function with its parameters bound; those with a schedule, to their first value."""
+        first = {k: v(0.0) if isinstance(v, Schedule) else v for k, v in self.parameters.items()}
+        return partial(self.source, **first) if first else self.source
 
     def stackable(self, parameter: str) -> bool:
         """Whether the parameter may be a tensor ``[S, 1, 1, 1]`` with one value for each stacked run."""
@@ -86,6 +99,7 @@ class Row:
     weight: Stage = Stage("weights.every_token")
     regularizers: tuple[Stage, ...] = ()
     shape_reward: Stage | None = None
+    sampling: Stage | None = None
     keep_group: Stage | None = None
     controller: Stage | None = None
     parent: str | None = None
@@ -110,14 +124,19 @@ class Row:
         return tuple(name for name in STAGES if mine[name] != theirs[name])
 
     def override(self, **values: Any) -> Row:
-        """The row with other hyper-parameters; those of :data:`OPTIONAL` add their regulariser where it is missing.
+        """The row with other hyper-parameters; those of :data:`OPTIONAL` add their stage where it is missing.
+
+        A number may be given as a :class:`~toybed.objectives.schedules.Schedule`, or as the mapping that it is in JSON.
 
         Raises:
             ToybedError: a name is not a parameter of this row.
         """
         result = self
+        values = {name: schedules.read(value) for name, value in values.items()}
         for name in sorted(set(values) & set(OPTIONAL) - set(result.parameters())):
-            result = replace(result, regularizers=(*result.regularizers, OPTIONAL[name]))
+            place, added = OPTIONAL[name]
+            whole: Any = (*result.regularizers, added) if place == "regularizers" else added
+            result = replace(result, **{place: whole})
         allowed = result.parameters()
         for name in values:
             if name not in allowed:
@@ -144,26 +163,40 @@ class Row:
             weight=self.weight.build(),
             regularizers=tuple(stage.build() for stage in self.regularizers),
             shape_reward=self.shape_reward.build() if self.shape_reward else None,
+            sampling=self.sampling.build() if self.sampling else None,
             keep_group=self.keep_group.build() if self.keep_group else None,
             controller=self.controller.build()() if self.controller else None,
+            schedules={k: v for k, v in self.parameters().items() if isinstance(v, Schedule)},
             name=self.name,
         )
 
 
-OPTIONAL: dict[str, Stage] = {
-    "entropy_coefficient": stage("regularizers.entropy_bonus", entropy_coefficient=0.0),
-    "planning_entropy_coefficient": stage("regularizers.planning_entropy_bonus", planning_entropy_coefficient=0.0),
-    "kl_coefficient": stage("regularizers.kl_reference", kl_coefficient=0.0, kl_estimator="k3"),
+OPTIONAL: dict[str, tuple[str, Stage]] = {
+    "entropy_coefficient": ("regularizers", stage("regularizers.entropy_bonus", entropy_coefficient=0.0)),
+    "planning_entropy_coefficient": (
+        "regularizers",
+        stage("regularizers.planning_entropy_bonus", planning_entropy_coefficient=0.0),
+    ),
+    "kl_coefficient": ("regularizers", stage("regularizers.kl_reference", kl_coefficient=0.0, kl_estimator="k3")),
+    "sampling_temperature": (
+        "sampling",
+        stage("sampling.tempered", sampling_temperature=1.0, tempered_share=1.0),
+    ),
 }
-"""Regularisers that any row takes: ``get("grpo", entropy_coefficient=0.01)``."""
+"""Stages that any row takes, and where they go: ``get("grpo", entropy_coefficient=0.01)``."""
 
-_SIZES = ("clip", "share", "floor", "coefficient", "penalty")
+_SIZES = ("clip", "share", "floor", "coefficient", "penalty", "temperature")
 """Parameters with one of these in their name are sizes: they are not negative."""
 
 
 def _check_value(row_name: str, name: str, value: Any, default: Any) -> None:
     """Refuse a text in the place of a number and a negative size; tensors are left to those who build them."""
-    number = isinstance(default, int | float) and not isinstance(default, bool)
+    number = isinstance(default, int | float | Schedule) and not isinstance(default, bool)
+    if isinstance(value, Schedule):
+        if not number:
+            raise ToybedError(f"{row_name}: {name} is {default!r} by default; only numbers have a schedule")
+        for turn in value.turns:
+            _check_value(row_name, name, turn, default)
     if number and isinstance(value, str):
         raise ToybedError(f"{row_name}: {name} is {value!r}; allowed: a number")
     if any(size in name for size in _SIZES) and isinstance(value, int | float) and not value >= 0:
@@ -230,5 +263,5 @@ def get(name: str, **overrides: Any) -> Objective:
 
 def _load() -> None:
     """Import the rows, in the order in which they are listed."""
-    for module in ("classics", "estimators", "rewards", "surrogates", "tokens", "steered", "mixed"):
+    for module in ("classics", "estimators", "rewards", "surrogates", "tokens", "steered", "set_points", "mixed"):
         import_module(f"toybed.objectives.rows.{module}")

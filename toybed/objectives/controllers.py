@@ -27,6 +27,10 @@ SCALES = ("absolute", "initial")
 class Controller(Protocol):
     """Steers hyper-parameters of an objective."""
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The names of the parameters that it sets."""
+
     def begin(self, runs: int, device: torch.device | str = "cpu") -> State:
         """The state of ``runs`` runs before their first rollout."""
 
@@ -79,21 +83,26 @@ class AdaptiveEntropy:
     watched: str
 
     def __post_init__(self) -> None:
-        _check("watched", self.watched, MEASURES)
-        _check("target_scale", self.target_scale, SCALES)
+        check_option("watched", self.watched, MEASURES)
+        check_option("target_scale", self.target_scale, SCALES)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The bonus's coefficient."""
+        return ("entropy_coefficient",)
 
     def begin(self, runs: int, device: torch.device | str = "cpu") -> State:
         """No bonus yet, and no entropy seen."""
-        return {"coefficient": torch.zeros(runs, device=device), "initial": _unseen(runs, device)}
+        return {"coefficient": torch.zeros(runs, device=device), "initial": unseen(runs, device)}
 
     def update(self, state: State, measures: Mapping[str, Tensor]) -> tuple[State, dict[str, Tensor]]:
         """One step of c; see :meth:`Controller.update`."""
         entropy = measures[self.watched]
-        initial = _first(state["initial"], entropy)
-        target = _per_run(self.entropy_target) * (initial if self.target_scale == "initial" else 1.0)
+        initial = first_seen(state["initial"], entropy)
+        target = in_nats(self.entropy_target, self.target_scale, initial)
         below = entropy <= target if self.inclusive else entropy < target
-        step = torch.where(below, 1.0, -1.0).to(entropy) * _per_run(self.coefficient_step)
-        coefficient = _held(state["coefficient"].to(entropy) + step, 0.0, self.coefficient_cap)
+        step = torch.where(below, 1.0, -1.0).to(entropy) * per_run(self.coefficient_step)
+        coefficient = held(state["coefficient"].to(entropy) + step, 0.0, self.coefficient_cap)
         applied = torch.where(below, coefficient, 0.0)
         return {"coefficient": coefficient, "initial": initial}, {"entropy_coefficient": applied.view(-1, 1, 1, 1)}
 
@@ -133,43 +142,56 @@ class EntropyDoubling:
     watched: str
 
     def __post_init__(self) -> None:
-        _check("watched", self.watched, MEASURES)
+        check_option("watched", self.watched, MEASURES)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The parameter that it steers."""
+        return (self.steered,)
 
     def begin(self, runs: int, device: torch.device | str = "cpu") -> State:
         """The start value, and no entropy seen."""
-        start = torch.as_tensor(_per_run(self.start), dtype=torch.get_default_dtype(), device=device)
-        return {"value": start.expand(runs).clone(), "initial": _unseen(runs, device)}
+        start = torch.as_tensor(per_run(self.start), dtype=torch.get_default_dtype(), device=device)
+        return {"value": start.expand(runs).clone(), "initial": unseen(runs, device)}
 
     def update(self, state: State, measures: Mapping[str, Tensor]) -> tuple[State, dict[str, Tensor]]:
         """Double, halve or keep; see :meth:`Controller.update`."""
         entropy = measures[self.watched]
-        initial = _first(state["initial"], entropy)
-        value, factor = state["value"].to(entropy), _per_run(self.factor)
+        initial = first_seen(state["initial"], entropy)
+        value, factor = state["value"].to(entropy), per_run(self.factor)
         moved = torch.where(entropy < initial, value * factor, torch.where(entropy > initial, value / factor, value))
-        moved = _held(moved, self.least, self.most)
+        moved = held(moved, self.least, self.most)
         return {"value": moved, "initial": initial}, {self.steered: moved.view(-1, 1, 1, 1)}
 
 
-def _check(name: str, given: str, allowed: tuple[str, ...]) -> None:
+def check_option(name: str, given: str, allowed: tuple[str, ...]) -> None:
+    """Raise a ToybedError unless ``given`` is one of those allowed."""
     if given not in allowed:
         raise unknown(name, given, allowed)
 
 
-def _unseen(runs: int, device: torch.device | str) -> Tensor:
+def unseen(runs: int, device: torch.device | str) -> Tensor:
+    """The first entropy of runs that have not had one, ``[S]``."""
     return torch.full((runs,), torch.nan, device=device)
 
 
-def _first(initial: Tensor, entropy: Tensor) -> Tensor:
+def first_seen(initial: Tensor, entropy: Tensor) -> Tensor:
     """The first entropy of each run: the one remembered, or this one where none is."""
     return torch.where(initial.isnan(), entropy, initial.to(entropy))
 
 
-def _per_run(value: Scalar) -> Scalar:
+def per_run(value: Scalar) -> Scalar:
     """A hyper-parameter ``[S, 1, 1, 1]`` as ``[S]``; a number stays one."""
     return value.flatten() if isinstance(value, Tensor) else value
 
 
-def _held(value: Tensor, low: Scalar, high: Scalar) -> Tensor:
-    bounds = (torch.as_tensor(_per_run(bound), dtype=value.dtype, device=value.device) for bound in (low, high))
+def in_nats(target: Scalar, scale: str, initial: Tensor) -> Scalar:
+    """A target in nats, or as a share of each run's first entropy ``[S]``."""
+    return per_run(target) * (initial if scale == "initial" else 1.0)
+
+
+def held(value: Tensor, low: Scalar, high: Scalar) -> Tensor:
+    """Values ``[S]`` within bounds."""
+    bounds = (torch.as_tensor(per_run(bound), dtype=value.dtype, device=value.device) for bound in (low, high))
     least, most = bounds
     return torch.minimum(torch.maximum(value, least), most)

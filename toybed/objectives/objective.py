@@ -8,8 +8,8 @@ the gradient is exact: ``loss_t = -w_t stop_gradient(c_t) A_t log pi(token_t)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from toybed.errors import ToybedError
 from toybed.objectives.aggregation import token_mean
 from toybed.objectives.batch import HOW_TO_GET, Batch, does_compare_group, needs_of, vectors_of
 from toybed.objectives.controllers import Controller
+from toybed.objectives.schedules import Schedule
 from toybed.objectives.weights import TokenWeight, every_token
 from toybed.streams import Streams
 
@@ -64,7 +65,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is optimised, as five stages; two more come before them, where data are made.
+    """What is optimised, as five stages; three more come before them, where data are made.
 
     Args:
         advantage: ``batch -> A``, ``[..., B, G, T]`` or ``[..., B, G, 1]``. One that is marked with
@@ -76,11 +77,17 @@ class Objective:
         regularizers: each ``(log_prob, batch, *, advantage, entropy, log_probs) -> per-token loss``, averaged over the
             tokens; takes what it needs and ``**_``.
         shape_reward: ``batch -> reward``, applied once before the advantage (penalties, KL in the reward); or None.
+        sampling: ``prompts -> (temperature [..., B], tempered bool [B])``, or None. At what temperature the learner
+            samples the group of each of B prompts, and for which of them that is its own.
         keep_group: ``reward [..., B, G] -> bool [..., B]``, or None. Before the loss is taken, the learner samples
             other prompts in the place of groups that are not kept (dynamic sampling).
         controller: rewrites hyper-parameters between rollouts, or None. The learner calls it; its values reach the
             stages through :meth:`with_parameters`.
+        schedules: by name the hyper-parameters that follow a schedule. The learner asks for them with :meth:`at`.
         name: for messages.
+
+    Raises:
+        ToybedError: a parameter has a schedule and is set by the controller.
     """
 
     advantage: Callable[..., Tensor]
@@ -89,9 +96,15 @@ class Objective:
     weight: Callable[..., TokenWeight] = every_token
     regularizers: tuple[Regularizer, ...] = ()
     shape_reward: Callable[[Batch], Tensor] | None = None
+    sampling: Callable[[int], tuple[Tensor, Tensor]] | None = None
     keep_group: Callable[[Tensor], Tensor] | None = None
     controller: Controller | None = None
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
     name: str = "objective"
+
+    def __post_init__(self) -> None:
+        for name in set(self.schedules) & set(() if self.controller is None else self.controller.sets):
+            raise ToybedError(f"{self.name}: {name} has a schedule, and the controller sets it; allowed: one of these")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -197,10 +210,16 @@ class Objective:
 
         return Loss(value, advantage, coefficient, weight, batch.mask, forward)
 
-    def with_parameters(self, **values: Any) -> Objective:
-        """The objective with some hyper-parameters changed, wherever in its stages they are bound.
+    def at(self, progress: float) -> Objective:
+        """The objective with the hyper-parameters that its schedules have at a progress in [0, 1]."""
+        if not self.schedules:
+            return self
+        return self.with_parameters(**{name: schedule(progress) for name, schedule in self.schedules.items()})
 
-        Values may be tensors ``[S, 1, 1, 1]``. This is how a controller acts between steps.
+    def with_parameters(self, **values: Any) -> Objective:
+        """The objective with some hyper-parameters changed, wherever in its stages or its controller they are bound.
+
+        Values may be tensors ``[S, 1, 1, 1]``. This is how controllers and schedules act between steps.
 
         Raises:
             ToybedError: no stage has a parameter of that name.
@@ -208,10 +227,16 @@ class Objective:
         used: set[str] = set()
 
         def rebind(stage: Any) -> Any:
-            if not isinstance(stage, partial):
+            if isinstance(stage, partial):
+                own = set(stage.keywords)
+            elif stage is self.controller and is_dataclass(stage):
+                own = {f.name for f in fields(stage)}
+            else:
                 return stage
-            mine = {name: value for name, value in values.items() if name in stage.keywords}
+            mine = {name: value for name, value in values.items() if name in own}
             used.update(mine)
+            if not isinstance(stage, partial):
+                return replace(stage, **mine)
             return partial(stage.func, **{**stage.keywords, **mine})
 
         changed: dict[str, Any] = {f.name: rebind(getattr(self, f.name)) for f in fields(self)}

@@ -182,6 +182,7 @@ def cases(draw: st.DrawFn, stale: bool = True, vectors: str = "") -> Case:
         source=(4 * grid(0, 2, shape[:2])).long(),
         value=grid(0, 4, shape),
         log_z=grid(-4, 4, shape[:1]),
+        tempered=grid(0, 1, shape[:1]) > 0,
     )
     entropy = grid(1, 8, shape)
     prompts, responses = (torch.tensor(draw(st.permutations(range(n)))) for n in shape[:2])
@@ -208,6 +209,7 @@ def random_case(seed: int, vectors: str = "") -> Case:
         source=(3 * draw(4, 4)).long(),
         value=draw(*shape),
         log_z=draw(4),
+        tempered=draw(4) < 0.5,
     )
     log_prob = (old + 1.5 * (draw(*shape) - 0.5)).clamp(max=-0.01)
     entropy = 2 * draw(*shape)

@@ -215,6 +215,7 @@ def _improves(subject: Subject, case: Case) -> None:
         source=torch.zeros_like(pairs),
         value=torch.zeros_like(fixed),
         log_z=torch.zeros_like(fixed[:, :, 0, 0]),
+        tempered=torch.zeros_like(fixed[:, :, 0, 0], dtype=torch.bool),
     )
     batch = replace(batch, reward=_as_component(subject, batch.reward))
     value = record_loss(subject.objective, log_prob, batch, torch.ones_like(fixed))
@@ -330,6 +331,7 @@ LAWS = (
             "flowrl",
             "sft",
             "raft",
+            "scope_rl",
         ),
     ),
     Law("sign", "a token is pushed the way of its advantage", _sign, breaks=("kl_cov", "archer", "grpo_kl")),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from toybed.testing.cases import ADVANTAGE, Case, random_case, subject_of
 
-CREDIT = {"advantage", "shape_reward", "keep_group", "controller"}
+CREDIT = {"advantage", "shape_reward", "sampling", "keep_group", "controller"}
 """Stages that a plain function has no part in: rows that differ in these alone are not compared with one."""
 
 READABLE = {"": ("",), "vector": ("vector", "set"), "set": ("set",)}
