@@ -43,8 +43,8 @@ class Rollout(NamedTuple):
     ``reward``       [S, B, G]          reward of the response
     ``vector``       [S, B, G, (M,) D]  its components; None where the world has none
     ``tempered``     [S, B]             groups that were sampled at a temperature of their own; None without any
-    ``paid``         [S, B, G, T]       reward of each token; None where it was not asked for
     ``source``       [S, B, G]          where each comes from, as in a batch, -1: it is left out; None: all sampled
+    ``paid``         [S, B, G, T]       reward of each token; None where it was not asked for
     ===============  =================  ================================================
     """
 
@@ -57,8 +57,8 @@ class Rollout(NamedTuple):
     reward: Tensor
     vector: Tensor | None = None
     tempered: Tensor | None = None
-    paid: Tensor | None = None
     source: Tensor | None = None
+    paid: Tensor | None = None
 
 
 def sample_tokens(log_probs: Tensor, uniform: Tensor) -> Tensor:
