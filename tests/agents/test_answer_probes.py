@@ -248,6 +248,8 @@ def test_a_probe_works_where_its_world_is(probe, answers):
     env = make("tool_search", **SMALL, set_size=answers, device="cpu")
     if probe == "masters":
         env = make("mi_dialogue", level="both", turns=4, hold=2, n_types=answers, held_out=1, device="cpu")
+    if probe == "hybrids":
+        env = make("plan_exec", types=4, stages=answers, skills=3, values=5, nvalid=1, device="cpu")
     table = random_tables(env)
     here = get_probe(probe)(env, table, table)  # the world makes its questions, on the CPU, when first asked for them
     with torch.device("meta"):
