@@ -17,8 +17,8 @@ from toybed.streams import Streams
 RESPONSES = 4
 """Sampled responses to a prompt; one where its only token is summed over, so that nothing is sampled at all."""
 
-ROWS = 2**14
-"""Responses that are read at once, of all runs."""
+ROWS = 2**11
+"""Responses that are read at once, of all runs; more no longer fit the cache: 2^14 took more than twice as long."""
 
 
 class SampledWorth(NamedTuple):

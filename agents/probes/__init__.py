@@ -32,6 +32,8 @@ PROBES = {
 """Where each probe of tables has its function, by name."""
 
 POLICY_PROBES = {
+    "told_story": "toybed.agents.probes.traces:told_story",
+    "trace_use": "toybed.agents.probes.traces:trace_use",
     "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
 }
 """Where each probe of policies has its function, by name."""
