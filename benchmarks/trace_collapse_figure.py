@@ -64,7 +64,7 @@ def _draw_sizes(axes: Axes, records: Mapping[str, Records], measure: str) -> Non
 
 def _mark_payments(axes: Axes, records: Mapping[str, Records], memory: str, measure: str) -> None:
     for what, mark in MARKS.items():
-        for width in (SMALL, LARGE):
+        for width in (w for w in (SMALL, LARGE) if arm(memory, w, what) in records):
             value = mean_of_found(records[arm(memory, width, what)].at(measure, -1))
             axes.plot(width * APART[memory], value, mark, color=COLOURS[memory], markersize=5, alpha=0.8)
 

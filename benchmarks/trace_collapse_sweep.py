@@ -34,13 +34,17 @@ def arm(memory: str, width: int, what: str = "") -> str:
 def arms(size: str) -> dict[str, Setting]:
     """RL on answers at every width; at two also with a cost, and with the trace paid; and the controls.
 
-    Controls, at 64 units with memory: fine-tuning goes on in the place of RL ("sft"), RL at a lower rate ("slow"), and
-    RL from a base that never saw a skip, without a cost ("never") and with one ("never_cost").
+    A quick look has no controls, and no pay for the trace. Controls, at 64 units with memory: fine-tuning goes on in
+    the place of RL ("sft"), RL at a lower rate ("slow"), and RL from a base that never saw a skip, without a cost
+    ("never") and with one ("never_cost").
     """
     found: dict[str, Setting] = {}
+    payments = ("", "cost") if size == "quick" else PAID
     for memory in NETWORKS:
         for width in WIDTHS[size]:
-            found |= _paid(size, memory, width, PAID if width in (SMALL, LARGE) else ("",))
+            found |= _paid(size, memory, width, payments if width in (SMALL, LARGE) else ("",))
+    if size == "quick":
+        return found
     own = found[arm("full", LARGE)]
     found[arm("full", LARGE, "sft")] = replace(own, learner=Imitation(demonstrator={"skip": SKIP}))
     found[arm("full", LARGE, "slow")] = own.with_learning(learning_rate=SLOWER)
