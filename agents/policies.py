@@ -172,15 +172,25 @@ class MLPPolicy(Policy):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Logits ``[S, N, V]`` for ``observation [S, N, F]``."""
+        return self.onward(self.units(observation))
+
+    def units(self, observation: Tensor, layer: int = 0) -> Tensor:
+        """The units of the first hidden layer (``layer`` 0) or the second (1), ``[S, N, width]``."""
         rows = observation + self.first_row
         # W_0 is applied to the few embeddings, not to the many observations that sum them.
         table = torch.bmm(self.embedding, self.weight_0).flatten(0, 1)
         # Not embedding_bag: its backward sorts the rows of all runs together, so that a run's sums would round
         # differently in a stack than alone.
         summed = table.index_select(0, rows.flatten()).view(*rows.shape, -1).sum(-2)
-        hidden = functional.gelu(summed + self.bias_0)
-        hidden = functional.gelu(torch.baddbmm(self.bias_1, hidden, self.weight_1))
-        return torch.baddbmm(self.bias_2, hidden, self.weight_2)
+        first = functional.gelu(summed + self.bias_0)
+        return self._second(first) if layer else first
+
+    def onward(self, units: Tensor, layer: int = 0) -> Tensor:
+        """Logits ``[S, N, V]`` from the units of a hidden layer on, ``[S, N, width]``."""
+        return torch.baddbmm(self.bias_2, units if layer else self._second(units), self.weight_2)
+
+    def _second(self, first: Tensor) -> Tensor:
+        return functional.gelu(torch.baddbmm(self.bias_1, first, self.weight_1))
 
     def output(self) -> tuple[nn.Parameter, ...]:
         """Weights and biases of the last layer."""

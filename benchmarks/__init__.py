@@ -5,6 +5,7 @@ if __name__ != "toybed.benchmarks":
 
 from toybed.benchmarks import access_or_ability as access_or_ability
 from toybed.benchmarks import architecture as architecture
+from toybed.benchmarks import deploy_or_create as deploy_or_create
 from toybed.benchmarks import dialogue_collapse as dialogue_collapse
 from toybed.benchmarks import ensembles as ensembles
 from toybed.benchmarks import entropy_law as entropy_law
@@ -18,4 +19,5 @@ from toybed.benchmarks import search_squeeze as search_squeeze
 from toybed.benchmarks import sizes as sizes
 from toybed.benchmarks import sparse_updates as sparse_updates
 from toybed.benchmarks import trace_collapse as trace_collapse
+from toybed.benchmarks import two_phases as two_phases
 from toybed.benchmarks import vector_rewards as vector_rewards

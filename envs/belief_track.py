@@ -88,7 +88,7 @@ class BeliefTrack(TokenEnv):
         the last place that all have seen: directed questions, which no such rule answers. Test questions are of orders
         0 to 4, ``test_stories`` natural ones each, and as many directed ones of orders 1 to 4. Directed ones come in
         pairs, two about one story with different answers: what is answered without looking at who is asked about is
-        right in half at most.
+        right in half at most. Only who is named counts, not in what order.
     Action space:
         ``Discrete(C)``, the answer; with a view of tokens ``Discrete(C + 1)``, where token C skips. An answer may not
         skip, and with ``view="stream"`` nothing else may be done before it. Tokens after events are of kind "trace".
@@ -281,7 +281,7 @@ class BeliefTrack(TokenEnv):
         return BeliefState(state.story, state.time + 1, written, answer)
 
     def reward(self, state: BeliefState) -> Tensor:
-        over = (state.time == self.horizon).float()
+        over = (state.time == self.horizon) & (state.answer < self.containers)  # who skips the answer has nothing
         right, _, brevity = self.reward_vector(state).unbind(-1)
         return (right + self.length_cost * brevity) * over
 

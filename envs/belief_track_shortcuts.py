@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from toybed.envs.belief_track_events import MOVE, Ints, Story, beliefs_of, members_of
+from toybed.envs.belief_track_events import LEAVE, MOVE, Bools, Ints, Story, beliefs_of, members_of
 
-SHORTCUTS = ("reality", "initial", "first_agent", "last_agent", "common_ground", "previous")
+SHORTCUTS = ("reality", "initial", "first_agent", "last_agent", "common_ground", "previous", "first_departure")
 """Where the object is; where it was at first; what the question's first or last agent believes; the last place that
-everyone saw; where it was before its last move."""
+everyone saw; where it was before its last move; and where it was when the first of those asked about left, which
+follows them but for who comes back: of directed questions with 8 events it answers .99, .95, .94 and .89, by order."""
 
 
 def shortcut_answers(story: Story, chain: Ints) -> dict[str, Ints]:
@@ -29,7 +30,16 @@ def shortcut_answers(story: Story, chain: Ints) -> dict[str, Ints]:
         "last_agent": beliefs_of(story, members_of(last, agents))[:, -1],
         "common_ground": beliefs_of(story, everyone)[:, -1],
         "previous": _before_the_last_move(story),
+        "first_departure": _when_the_first_left(story, members_of(chain, agents)),
     }
+
+
+def _when_the_first_left(story: Story, members: Bools) -> Ints:
+    """The place when the first of the members ``[N, A]`` left; where none did, the last place."""
+    acts = np.take_along_axis(np.pad(members, ((0, 0), (0, 1))), story.actor, 1)
+    leaves = (story.kind == LEAVE) & acts
+    first = np.where(leaves.any(1), leaves.argmax(1), leaves.shape[1] - 1)
+    return np.asarray(story.object[np.arange(len(first)), first])
 
 
 def _before_the_last_move(story: Story) -> Ints:

@@ -319,24 +319,34 @@ class PlanExec(TokenEnv):
         return float(luck) / self.values**self.stages
 
     def demonstrator(
-        self, execution: float = 0.75, default: float = 0.75, rare: float = 0.004, missing: int = 0
+        self,
+        execution: float = 0.75,
+        default: float = 0.75,
+        rare: float = 0.004,
+        missing: int = 0,
+        tries: float = 0.0,
     ) -> Tensor:
         """A solver of habit: the same plans whatever the problem, and executions that are right for a part.
 
         It plans the default with a chance ``default``, the rare skill with ``rare``, and the others alike. It executes
         right with a chance ``execution``, and else writes one of the other values, all alike. The last ``missing``
-        skills it lacks altogether: it never plans them (so ``rare`` says nothing then), and would execute them at
-        random, as one who has never seen them.
+        skills it lacks altogether: it executes them at random, as one who has never seen them, and never plans them
+        (so ``rare`` says nothing then), unless it ``tries``: with that chance it plans one of them.
 
         Raises:
             ToybedError: an option is out of range.
         """
-        return truth.demonstrator(self.as_states, execution, default, rare, missing)
+        return truth.demonstrator(self.as_states, execution, default, rare, missing, tries)
 
     def demonstrate(
-        self, execution: float = 0.75, default: float = 0.75, rare: float = 0.004, missing: int = 0
+        self,
+        execution: float = 0.75,
+        default: float = 0.75,
+        rare: float = 0.004,
+        missing: int = 0,
+        tries: float = 0.0,
     ) -> Callable[[Tensor], Tensor]:
-        table, states = self.demonstrator(execution, default, rare, missing), self.as_states
+        table, states = self.demonstrator(execution, default, rare, missing, tries), self.as_states
         seen = (lambda observation: observation) if self.tabulated else partial(tokens.condensed, self)
         return lambda observation: table[states.context_index(seen(observation))]
 

@@ -151,20 +151,22 @@ def entropy_of(chance: Tensor) -> Tensor:
     return -torch.xlogy(chance, chance).sum(-1)
 
 
-def demonstrator(env: PlanExec, execution: float, default: float, rare: float, missing: int) -> Tensor:
+def demonstrator(env: PlanExec, execution: float, default: float, rare: float, missing: int, tries: float) -> Tensor:
     """The table of :meth:`~toybed.envs.plan_exec.PlanExec.demonstrator`, ``[C, V]``."""
-    for name, value in (("execution", execution), ("default", default), ("rare", rare)):
+    for name, value in (("execution", execution), ("default", default), ("rare", rare), ("tries", tries)):
         if not 0 <= value <= 1:
             raise ToybedError(f"plan_exec: {name} is {value}; allowed: 0 to 1")
     if not 0 <= missing <= env.skills - 2:
         raise ToybedError(f"plan_exec: missing is {missing}; allowed: 0 to {env.skills - 2}")
-    rare = 0.0 if missing else rare
-    if default + rare > 1:
-        raise ToybedError(f"plan_exec: default is {default} and rare {rare}; allowed: at most 1 together")
+    if tries and not missing:
+        raise ToybedError(f"plan_exec: tries is {tries}, of the skills that it lacks, and missing is 0")
+    last, seldom = max(missing, 1), tries if missing else rare
+    if default + seldom > 1:
+        name = "tries" if missing else "rare"
+        raise ToybedError(f"plan_exec: default is {default} and {name} {seldom}; allowed: at most 1 together")
     plan = torch.zeros(env.skills, dtype=torch.float64, device=env.device)
-    others = slice(1, env.skills - max(missing, 1))
-    plan[0], plan[-1] = default, rare
-    plan[others] = (1 - default - rare) / len(plan[others])
+    plan[0], plan[-last:] = default, seldom / last
+    plan[1:-last] = (1 - default - seldom) / (env.skills - 1 - last)
     wrong = torch.full((env.skills, env.values, env.values), (1 - execution) / (env.values - 1), dtype=torch.float64)
     carried_out = wrong.to(env.device).scatter(-1, env.tables.skill[..., None], execution)
     if missing:

@@ -162,7 +162,9 @@ def test_an_objective_that_reads_sets_alone_is_told_which_reader_takes_every_sha
     assert "it raises" in str(told) and "answer_sets reads every shape" in str(told)
 
 
-@pytest.mark.parametrize("name", ["answer_bandit", "chain_reach", "tool_search", "plan_exec", "mi_dialogue"])
+@pytest.mark.parametrize(
+    "name", ["answer_bandit", "chain_reach", "tool_search", "plan_exec", "mi_dialogue", "belief_track"]
+)
 def test_worlds_keep_their_contract(name):
     check_token_env(make(name))
 
@@ -171,6 +173,9 @@ def test_worlds_with_illegal_tokens_and_sets_keep_their_contract():
     check_token_env(make("tool_search", questions=100, retry=True))
     check_token_env(make("tool_search", questions=100, guess=True, set_size=2))
     check_token_env(make("mi_dialogue", level="both", see_type=True))
+    check_token_env(make("belief_track", train_stories=64, test_stories=8, view="stream"))
+    check_token_env(make("belief_track", train_stories=64, test_stories=8, view="trace", length_cost=0.1))
+    check_token_env(make("belief_track", train_stories=64, test_stories=8, view="trace", memory="none"))
 
 
 @pytest.mark.parametrize("see_counters", [False, True])

@@ -26,6 +26,7 @@ PROBES = {
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
     "trajectories": "toybed.agents.probes.trajectories:trajectories",
     "heads": "toybed.agents.probes.heads:heads",
+    "hybrids": "toybed.agents.probes.hybrids:hybrids",
     "masters": "toybed.agents.probes.masters:masters",
     "start_mixtures": "toybed.agents.probes.start_mixtures:start_mixtures",
 }
@@ -34,6 +35,7 @@ PROBES = {
 POLICY_PROBES = {
     "told_story": "toybed.agents.probes.traces:told_story",
     "trace_use": "toybed.agents.probes.traces:trace_use",
+    "steering": "toybed.agents.probes.steering:steering",
     "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
 }
 """Where each probe of policies has its function, by name."""

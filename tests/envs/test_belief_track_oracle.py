@@ -196,6 +196,8 @@ def test_directed_questions_come_in_pairs_that_no_rule_answers_without_the_names
             share = float((answers == right).float().mean())
             if name in ("reality", "initial", "common_ground"):
                 assert share == 0
+            elif name == "first_departure":  # reads all names: it forgets only who comes back
+                assert share > 0.8
             elif "agent" in name:  # they read one name, which is all that there is to read at order 1
                 assert share == 1 if order == 1 else 0.2 < share < 0.8
             else:
@@ -222,13 +224,15 @@ def test_shortcuts_by_plain_loops():
         beliefs = minds_of(initial, events, 4)[-1]
         chain = tuple(int(a) for a in bank.chain[row] if a < 4)
         place = before = common = initial
-        here = set(range(4))
+        here, left_at = set(range(4)), None
         for kind, actor, shown, _ in events:
             here = here - {actor} if kind == LEAVE else here | {actor} if kind == ENTER else here
             if kind == MOVE:
                 before, place = place, shown
             if kind in (MOVE, ENTER) and len(here) == 4:
                 common = shown
+            if kind == LEAVE and actor in chain and left_at is None:
+                left_at = place
         expected = {
             "reality": place,
             "initial": initial,
@@ -236,6 +240,7 @@ def test_shortcuts_by_plain_loops():
             "last_agent": beliefs[chain[-1:]] if chain else place,
             "common_ground": common,
             "previous": before,
+            "first_departure": place if left_at is None else left_at,
         }
         answer = beliefs[chain] if chain else place
         assert dict(zip(SHORTCUTS, bank.shortcut[:, row].tolist(), strict=True)) == expected

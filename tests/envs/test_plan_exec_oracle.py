@@ -308,12 +308,29 @@ def test_a_skill_that_is_missing_is_neither_planned_nor_known(missing):
     assert (success == 0) == (missing > 0)
 
 
+@pytest.mark.parametrize("missing", [1, 3])
+def test_a_skill_that_is_missing_is_planned_where_it_is_tried_and_still_not_known(missing):
+    env = make("plan_exec")
+    never, tried = (env.demonstrator(default=0.4, missing=missing, tries=tries).double().exp() for tries in (0, 0.3))
+    cut = env.types * env.stages
+    assert torch.equal(never[cut:], tried[cut:])  # it is carried out as badly as ever
+    # 0.4 for the default, 0.3 for those that it lacks, and the rest for the others.
+    others = env.skills - 1 - missing
+    plan = torch.tensor([0.4, *[0.3 / others] * others, *[0.3 / missing] * missing], dtype=torch.float64)
+    assert torch.allclose(tried[:cut, : env.skills], plan.expand(cut, -1), atol=1e-6)
+    success = float(env.measures(env.demonstrator(default=0.4, missing=missing, tries=0.3))["success_hard"])
+    assert success == pytest.approx((0.3 / missing / 13) ** 3, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"execution": 1.1}, "execution is 1.1; allowed: 0 to 1"),
         ({"default": 0.999, "rare": 0.01}, "at most 1 together"),
         ({"missing": 5}, "missing is 5; allowed: 0 to 4"),
+        ({"missing": 1, "tries": 0.3}, "default is 0.75 and tries 0.3; allowed: at most 1 together"),
+        ({"tries": 0.1}, "tries is 0.1, of the skills that it lacks, and missing is 0"),
+        ({"missing": 1, "tries": -0.1}, "tries is -0.1; allowed: 0 to 1"),
     ],
 )
 def test_a_wrong_option_of_the_demonstrator_is_refused(options, message):

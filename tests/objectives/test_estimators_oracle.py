@@ -571,6 +571,29 @@ def test_the_placebo_equals_hicra_when_every_token_plans(random_batch: Draw) -> 
 
 
 @cases
+def test_difficulty_weighted(random_batch: Draw, seed: int, shape: tuple[int, int, int]) -> None:
+    def twin(group: list[float]) -> list[float]:
+        mean = sum(group) / len(group)
+        return [(1 + 0.3 * (1 - 2 * mean)) * (r - mean) for r in group]
+
+    batch = binary(random_batch, seed, shape)
+    close(difficulty.difficulty_weighted(batch, alpha=0.3), group_twin(batch.reward, twin))
+    close(difficulty.difficulty_weighted(batch, alpha=0.0), group_centered(batch))
+
+
+@cases
+def test_the_bonus_on_every_token_is_a_weight_of_the_prompt_and_a_constant(
+    random_batch: Draw, seed: int, shape: tuple[int, int, int]
+) -> None:
+    """``A + alpha |A| = (1 + alpha (1 - 2m)) A + 2 alpha m (1 - m)`` for 0/1 reward, where there is an advantage."""
+    batch = binary(random_batch, seed, shape)
+    batch = replace(batch, mask=torch.ones_like(batch.mask), planning=torch.ones_like(batch.mask))
+    mean = batch.reward.mean(-1, keepdim=True)[..., None]
+    weighted = difficulty.difficulty_weighted(batch, alpha=0.2)
+    close(shaping.planning_bonus(batch, alpha=0.2), (weighted + 0.4 * mean * (1 - mean)).expand(batch.mask.shape))
+
+
+@cases
 def test_entropy_bonus_shaped(random_batch: Draw, seed: int, shape: tuple[int, int, int]) -> None:
     batch = graded(random_batch, seed, shape)
     base = group_standardized(batch, ddof=1, floor=1e-6).numpy()
@@ -614,7 +637,7 @@ def test_repo_r_reads_the_current_policy(random_batch: Draw) -> None:
 NAMES = [
     *("reinforce_pp", "reinforce_pp_kl", "reinforce_pp_baseline", "ppo_gae", "gpg", "gpg_verl", "maxrl"),
     *("qae", "qae_interpolated", "psr", "nsr", "w_reinforce", "passk", "grpo_passk", "pkpo"),
-    *("half_credit", "hicra", "hicra_random", "entropy_shaped", "repo_r"),
+    *("half_credit", "hicra", "hicra_random", "difficulty_weighted", "entropy_shaped", "repo_r"),
 ]
 # These do not compare responses of a prompt with each other, or the critic with itself.
 NOT_ZERO = {"psr", "nsr", "w_reinforce", "reinforce_pp_kl", "ppo_gae"}

@@ -87,6 +87,31 @@ def mean_normalized(batch: Batch, *, floor: Scalar) -> Tensor:
 
 
 @compares_group
+def difficulty_weighted(batch: Batch, *, alpha: Scalar) -> Tensor:
+    """HICRA's other half: hard prompts weigh more and easy ones less, on every token and in both directions.
+
+    ``A_i = (1 + alpha (1 - 2m)) (R_i - m)``, ``m = mean_j R_j``
+
+    ======  ===========  ==================================================
+    symbol  shape        meaning
+    ======  ===========  ==================================================
+    R       [..., B, G]  reward of response i, 0 or 1
+    m       [..., B]     mean of the group: its success rate
+    alpha   number       strength; prompts weigh from 1 - alpha to 1 + alpha
+    ======  ===========  ==================================================
+
+    Changes: as ``group_centered``, with a weight for each prompt. The sum over the group stays zero.
+    Default: alpha 0.2, HICRA's.
+    Trap: for 0/1 reward ``A + alpha |A| = (1 + alpha (1 - 2m)) A + 2 alpha m (1 - m)``: beside this weight HICRA's
+    bonus is a constant of the group, which favours nothing but pushes up whatever was sampled.
+    Limit: alpha = 0: ``group_centered``. Equal rewards, and a group of one, give exactly 0.
+    Source: a control of this project, for arXiv 2509.03646.
+    """
+    mean = per_token(batch.reward, batch).mean(-2, keepdim=True)
+    return (1 + alpha * (1 - 2 * mean)) * group_centered(batch)
+
+
+@compares_group
 def quantile_standardized(batch: Batch, *, quantile: Scalar, ddof: int, floor: Scalar) -> Tensor:
     """QAE: the reward less a quantile of its group, divided by the group's standard deviation.
 

@@ -325,6 +325,21 @@ register(
 )
 register(
     derive(
+        HICRA,
+        name="difficulty_weighted",
+        title="HICRA's difficulty weights",
+        year=2026,
+        entropy="as its base",
+        source="this catalogue; a control for arXiv 2509.03646",
+        verified="D",
+        summary="what HICRA's bonus does to the expected gradient, on every token: hard prompts weigh more",
+        advantage=stage("difficulty.difficulty_weighted", alpha=0.2),
+        traps=("where most prompts are as hard it is a learning rate, which Adam undoes",),
+        limits=("alpha = 0: grpo without the division by the std",),
+    )
+)
+register(
+    derive(
         GRPO,
         name="entropy_shaped",
         title="Entropy-shaped advantage",
