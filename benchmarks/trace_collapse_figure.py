@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toybed import plotting
-from toybed.agents.probes.traces import the_story
 from toybed.benchmarks.trace_collapse_measures import ANSWER, SILENT, VALID
 from toybed.benchmarks.trace_collapse_sweep import LARGE, SMALL, WIDTHS, WORLD, arm
-from toybed.envs.belief_track import BeliefTrack
-from toybed.envs.belief_track_events import all_beliefs
-from toybed.envs.belief_track_measures import asked, happening, names
 from toybed.stats import mean_interval, mean_of_found
 from toybed.study import Records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from toybed.envs.belief_track import BeliefTrack
 
 BLACK, BLUE, RED, GREEN, _, ORANGE, _, GREY = plotting.COLOURS
 COLOURS = {"full": BLUE, "none": RED}
@@ -72,6 +70,8 @@ def _mark_payments(axes: Axes, records: Mapping[str, Records], memory: str, meas
 # -- the story ---------------------------------------------------------------------------------------------------------
 def story_world() -> BeliefTrack:
     """The study's world as far as its test stories go, which do not depend on the train ones."""
+    from toybed.envs.belief_track import BeliefTrack  # worlds need torch, and the command line lists questions without
+
     return BeliefTrack(**{**WORLD, "train_stories": 16})
 
 
@@ -89,6 +89,10 @@ AGENTS_AT, ASKED_AT, POLICIES_AT, STEP = 0.26, 0.46, 0.56, 0.12
 
 
 def _draw_story(axes: Axes, records: Mapping[str, Records]) -> None:
+    from toybed.agents.probes.traces import the_story
+    from toybed.envs.belief_track_events import all_beliefs
+    from toybed.envs.belief_track_measures import asked, happening
+
     env = story_world()
     story = the_story(env)
     beliefs = all_beliefs(env.bank.story.take(np.array([story])), 1)[0]
@@ -112,6 +116,8 @@ def _draw_story(axes: Axes, records: Mapping[str, Records]) -> None:
 
 
 def _write_head(axes: Axes, env: BeliefTrack) -> None:
+    from toybed.envs.belief_track_measures import names
+
     style: Any = {"fontsize": 8, "color": "#555555", "ha": "center"}
     axes.text(AGENTS_AT + 0.0675, -0.1, "believed by", **style)
     for agent, name in enumerate(names(env.agents)):
