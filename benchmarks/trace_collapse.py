@@ -22,7 +22,10 @@ Sweep
 Measure
     On held-out stories with questions of the trained orders, from 4 responses each: validity, the share of events after
     which the right belief is written; the share after which anything is; validity weighted by the chance of the right
-    answer; accuracy on natural questions and on separable ones, which no common rule answers. The probe ``trace_use``:
+    answer; accuracy on natural questions and on separable ones, which reality, the first place and common ground get
+    wrong. (Of these the rule "where it was when the first of those asked about left" still answers 0.99 and 0.95, by
+    order: separable accuracy near 0.9 may be that rule, and agreement with it is given. No part that decides reads
+    either.) The probe ``trace_use``:
     accuracy after a trace of skips, and after a right one, exact. The probe ``told_story``: the most likely tokens for
     one story.
 Rule of judgement
@@ -54,7 +57,13 @@ RULE = (
     "refuted if one of the four deciding parts refutes it, supported if all support it, else undecided; shown is the "
     "validity beside a right answer, largest less smallest policy"
 )
-AMENDMENTS: tuple[str, ...] = ()
+AMENDMENTS = (
+    "After the first standard run all runs were made anew, with claim, rule, arms and seeds as they were. The "
+    "measurement had a flaw: which random numbers a run was measured with depended on how many runs were stacked, so "
+    "that arms that share a base began with slightly different numbers. And the world's directed questions had been "
+    "changed meanwhile: they come in pairs about one story now. The four deciding parts had come out as refuted, "
+    "supported, undecided and undecided. Agreement with a rule that most directed questions follow is told since then.",
+)
 
 
 def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:

@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 WRITTEN, VALID, RIGHT = "trace_written", "trace_validity", "trace_right"
 GIVEN_CORRECT = "trace_validity_given_correct"
 ANSWER, SEPARABLE = "accuracy_trained", "separable_trained"
+LIKE_A_RULE = "agreement_first_departure_directed"  # on the questions of SEPARABLE, most of which this rule answers
 SILENT, TOLD = "accuracy_silent", "accuracy_told"
 MEMORY = {"full": "with memory", "none": "without memory"}
 PAYMENTS = {

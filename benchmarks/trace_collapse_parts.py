@@ -5,6 +5,7 @@ from __future__ import annotations
 from toybed.benchmarks.trace_collapse_measures import (
     ANSWER,
     GIVEN_CORRECT,
+    LIKE_A_RULE,
     RIGHT,
     SEPARABLE,
     SILENT,
@@ -60,7 +61,7 @@ def _beside() -> dict[str, Contrast]:
     found |= {
         f"{arm(m, w)} gains": Contrast(
             f"RL on answers raises the accuracy: {name_of(arm(m, w))}.",
-            *(Value(arm(m, w), ANSWER, "change"), None, "above", 0.0, (SEPARABLE,)),
+            *(Value(arm(m, w), ANSWER, "change"), None, "above", 0.0, (SEPARABLE, LIKE_A_RULE)),
         )
         for m, w in pairs
     }

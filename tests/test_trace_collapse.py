@@ -44,6 +44,7 @@ def record(
         "trace_validity_given_correct": valid,
         "accuracy_trained": answer,
         "separable_trained": (0.2, 0.3),
+        "agreement_first_departure_directed": (0.2, 0.3),
         "accuracy_silent": (0.4, answer[1] if silent is None else silent),
         "accuracy_told": (0.8, told),
     }
