@@ -17,8 +17,9 @@ from toybed.streams import Streams
 RESPONSES = 4
 """Sampled responses to a prompt; one where its only token is summed over, so that nothing is sampled at all."""
 
-ROWS = 2**14
-"""Responses that are read at once, of all runs."""
+ROWS = 2**9
+"""Responses of each run that are read at once: not of all runs, so that a run draws in a stack what it draws alone.
+Much more no longer fit the cache."""
 
 
 class SampledWorth(NamedTuple):
@@ -52,7 +53,7 @@ def sampled_worth(env: TokenEnv, policy: Policy, prompt: Tensor, seeds: Sequence
     """
     group = 1 if env.horizon == 1 and not env.noise else RESPONSES
     streams = Streams("measure", seeds, env.device)
-    parts = prompt.split(max(ROWS // (policy.runs * group), 1))
+    parts = prompt.split(ROWS // group)
     pieces = [_piece(env, policy, part, group, streams) for part in parts]
     states = [piece.state for piece in pieces]
     state = type(states[0])(*(torch.cat(fields, 1) for fields in zip(*states, strict=True)))

@@ -19,5 +19,6 @@ from toybed.benchmarks import same_at_ratio_one as same_at_ratio_one
 from toybed.benchmarks import search_squeeze as search_squeeze
 from toybed.benchmarks import sizes as sizes
 from toybed.benchmarks import sparse_updates as sparse_updates
+from toybed.benchmarks import trace_collapse as trace_collapse
 from toybed.benchmarks import two_phases as two_phases
 from toybed.benchmarks import vector_rewards as vector_rewards

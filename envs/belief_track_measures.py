@@ -35,6 +35,7 @@ def measures(env: BeliefTrack, prompt: Tensor, state: BeliefState, answer: Tenso
     ``trace_right``                         validity among what was written
     ``trace_right_given_correct``           the same, responses weighted by the chance of the right answer
     ``trace_validity_given_correct``        validity so weighted
+    ``answer_entropy``                      of the answer after such a trace, nats
     ======================================  ==========================================================================
 
     Args:
@@ -92,6 +93,7 @@ def _of_trace(env: BeliefTrack, prompt: Tensor, state: BeliefState, answer: Tens
         "trace_right": total(valid) / total(wrote),
         "trace_right_given_correct": total(valid * correct) / total(wrote * correct),
         "trace_validity_given_correct": total(valid * correct) / total(correct.expand_as(valid)),
+        "answer_entropy": torch.special.entr(answer[:, rows]).sum(-1).mean((1, 2)),
     }
 
 

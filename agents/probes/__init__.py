@@ -33,6 +33,8 @@ PROBES = {
 """Where each probe of tables has its function, by name."""
 
 POLICY_PROBES = {
+    "told_story": "toybed.agents.probes.traces:told_story",
+    "trace_use": "toybed.agents.probes.traces:trace_use",
     "steering": "toybed.agents.probes.steering:steering",
     "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
 }

@@ -131,3 +131,21 @@ def test_training_in_such_a_world_and_a_wrong_option_of_its_demonstrator(monkeyp
     assert np.isfinite(run.curves["right"].values).all()
     with pytest.raises(ToybedError, match="unknown option of Unlisted's demonstrator 'style': allowed: noise"):
         train("grpo", seeds=1, supervised=Supervised(demonstrator={"style": None}))
+
+
+def test_a_run_is_measured_in_a_stack_as_alone(monkeypatch):
+    """Bit for bit, also where prompts are read in several parts."""
+    monkeypatch.setattr("toybed.agents.sampled_worth.ROWS", 5 * RESPONSES)
+    env, seeds = world(), (3, 4, 5)
+    prompt = env.prompts("test")
+    assert len(prompt) > 5
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        stack = sampled_worth(env, make_policy("gru", env, seeds, width=8), prompt, seeds)
+        for run, seed in enumerate(seeds):
+            alone = sampled_worth(env, make_policy("gru", env, [seed], width=8), prompt, [seed])
+            for name in ("reward", "entropy", "answer"):
+                assert torch.equal(getattr(stack, name)[run], getattr(alone, name)[0]), name
+    finally:
+        torch.set_num_threads(threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 
 import numpy as np
@@ -361,7 +362,7 @@ def test_measures_by_plain_loops(knobs):
     stories, chance = env.stories, worth.answer.double()
     for run in range(2):
         groups: dict[str, list[float]] = {}
-        written, valid, correct = [], [], []
+        written, valid, correct, surprises = [], [], [], []
         for place, number in enumerate(prompt.tolist()):
             order, right = int(stories.order[number]), int(stories.belief[number, -1])
             directed, trained = bool(stories.directed[number]), order in env.orders
@@ -381,6 +382,8 @@ def test_measures_by_plain_loops(knobs):
                     if directed:
                         groups.setdefault(f"agreement_{rule}_directed", []).append(agreement)
                 for response in range(chance.shape[2]):
+                    chances = [float(p) for p in chance[run, place, response]]
+                    surprises.append(-sum(p * math.log(p) for p in chances if p > 0))
                     for t in range(6):
                         token = int(worth.state.written[run, place, response, t])
                         written.append(token < 5)
@@ -391,6 +394,7 @@ def test_measures_by_plain_loops(knobs):
             shares = {"trace_written": w.mean(), "trace_validity": v.mean(), "trace_right": v.sum() / w.sum()}
             shares["trace_right_given_correct"] = (v * c).sum() / (w * c).sum()
             shares["trace_validity_given_correct"] = (v * c).sum() / c.sum()
+            shares["answer_entropy"] = np.mean(surprises)
             groups |= {name: [share] for name, share in shares.items()}
         assert set(groups) == set(found)
         for name, values in groups.items():

@@ -1,0 +1,152 @@
+"""What ``trace_collapse`` compares: the contrasts that decide, and those that stand beside the claim."""
+
+from __future__ import annotations
+
+from toybed.benchmarks.trace_collapse_measures import (
+    ANSWER,
+    GIVEN_CORRECT,
+    LIKE_A_RULE,
+    RIGHT,
+    SEPARABLE,
+    SILENT,
+    TOLD,
+    VALID,
+    WRITTEN,
+    Contrast,
+    Value,
+    name_of,
+)
+from toybed.benchmarks.trace_collapse_sweep import LARGE, NETWORKS, SMALL, WIDTHS, arm
+
+LOST = 0.05  # of the share of events after which the right belief is written
+HELD = 0.03  # of the accuracy
+USED = 0.05  # of the accuracy: what a trace is worth
+ALL_BUT = 0.95  # of the events: nothing is skipped
+
+SMALLEST, LARGEST = arm("full", SMALL), arm("full", LARGE)
+TRACE = (WRITTEN, RIGHT, ANSWER)
+
+DECIDING = {
+    "small loses": Contrast(
+        "With memory, RL on answers empties the trace of the smallest policy.",
+        *(Value(SMALLEST, VALID, "change"), None, "below", -LOST, TRACE),
+    ),
+    "small holds": Contrast(
+        "With memory, the smallest policy's accuracy holds.",
+        *(Value(SMALLEST, ANSWER, "change"), None, "above", -HELD, (SEPARABLE,)),
+    ),
+    "large keeps": Contrast(
+        "With memory, RL on answers leaves the trace of the largest policy.",
+        *(Value(LARGEST, VALID, "change"), None, "above", -LOST, TRACE),
+    ),
+    "direction": Contrast(
+        "With memory, the trace beside a right answer is better in the largest policy than in the smallest.",
+        *(Value(LARGEST, GIVEN_CORRECT), Value(SMALLEST, GIVEN_CORRECT)),
+    ),
+}
+
+
+def _beside() -> dict[str, Contrast]:
+    widths = WIDTHS["full"]
+    pairs = [(memory, width) for memory in NETWORKS for width in widths]
+    found = {"direction of change": _direction_of_change()}
+    found |= {
+        f"{arm(m, w)} loses": Contrast(
+            f"RL on answers lowers the validity of the trace: {name_of(arm(m, w))}.",
+            *(Value(arm(m, w), VALID, "change"), None, "below", -LOST, TRACE),
+        )
+        for m, w in pairs
+        if (m, w) not in (("full", SMALL), ("full", LARGE))
+    }
+    found |= {
+        f"{arm(m, w)} gains": Contrast(
+            f"RL on answers raises the accuracy: {name_of(arm(m, w))}.",
+            *(Value(arm(m, w), ANSWER, "change"), None, "above", 0.0, (SEPARABLE, LIKE_A_RULE)),
+        )
+        for m, w in pairs
+    }
+    found |= {
+        f"{w} needs": Contrast(
+            f"Where the trace is all there is, RL keeps it better than with memory: {w} units.",
+            *(Value(arm("none", w), VALID, "change"), Value(arm("full", w), VALID, "change"), "above", LOST),
+        )
+        for w in widths
+    }
+    for memory in NETWORKS:
+        for width in (SMALL, LARGE):
+            found |= _use(memory, width) | _payments(memory, width)
+    return found | _controls()
+
+
+def _direction_of_change() -> Contrast:
+    return Contrast(
+        "With memory, RL changes the trace beside a right answer for the better in the largest policy, compared with "
+        "the smallest.",
+        *(Value(LARGEST, GIVEN_CORRECT, "change"), Value(SMALLEST, GIVEN_CORRECT, "change")),
+    )
+
+
+def _use(memory: str, width: int) -> dict[str, Contrast]:
+    """Need not, or cannot: what the answer owes to the trace."""
+    own = arm(memory, width)
+    return {
+        f"{own} owes": Contrast(
+            f"After RL the answer owes something to the trace: {name_of(own)}.",
+            *(Value(own, ANSWER), Value(own, SILENT), "above", USED),
+        ),
+        f"{own} reads": Contrast(
+            f"After RL a right trace, written for it, would make the answers better: {name_of(own)}.",
+            *(Value(own, TOLD), Value(own, ANSWER), "above", USED),
+        ),
+    }
+
+
+def _payments(memory: str, width: int) -> dict[str, Contrast]:
+    """What a cost of writing and a pay for it do, compared with RL on answers from the same base."""
+    own, cost, paid = (arm(memory, width, what) for what in ("", "cost", "paid"))
+    name = name_of(own)
+    return {
+        f"{cost} empties": Contrast(
+            f"A cost of writing empties the trace: {name}.",
+            *(Value(cost, VALID), Value(own, VALID), "below", -LOST, (WRITTEN, ANSWER)),
+        ),
+        f"{cost} holds": Contrast(
+            f"With that cost the accuracy holds: {name}.", *(Value(cost, ANSWER), Value(own, ANSWER), "above", -HELD)
+        ),
+        f"{paid} keeps": Contrast(
+            f"Paying for the trace makes it better: {name}.",
+            *(Value(paid, VALID), Value(own, VALID), "above", LOST, (WRITTEN, ANSWER)),
+        ),
+        f"{paid} answers": Contrast(
+            f"Paying for the trace makes the answers better, too: {name}.",
+            *(Value(paid, ANSWER), Value(own, ANSWER), "above", 0.0, (SEPARABLE,)),
+        ),
+    }
+
+
+def _controls() -> dict[str, Contrast]:
+    sft, slow, never, dear = (arm("full", LARGE, what) for what in ("sft", "slow", "never", "never_cost"))
+    return {
+        "sft": Contrast(
+            "Fine-tuning that goes on leaves the trace as it was.",
+            *(Value(sft, VALID, "change"), None, "within", LOST, TRACE),
+        ),
+        "sft answers": Contrast(
+            "Fine-tuning that goes on is no worse than RL in accuracy.",
+            *(Value(sft, ANSWER), Value(LARGEST, ANSWER), "above", -HELD),
+        ),
+        "slow": Contrast(
+            "Slower RL does to the trace what faster RL does.",
+            *(Value(slow, VALID, "change"), Value(LARGEST, VALID, "change"), "within", LOST, TRACE),
+        ),
+        "never": Contrast(
+            "RL on answers does not find the skip if the base never skipped.",
+            *(Value(never, WRITTEN), None, "above", ALL_BUT, (ANSWER,)),
+        ),
+        "never, cost": Contrast(
+            "So it is where writing costs.", *(Value(dear, WRITTEN), None, "above", ALL_BUT, (ANSWER,))
+        ),
+    }
+
+
+BESIDE = _beside()
