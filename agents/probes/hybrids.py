@@ -51,7 +51,7 @@ def hybrids(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor]:
     measures |= {f"touched@{s:g}": reached(reward, share, s) for s in SHARES}
     measures["touched_for_most"] = needed(reward, share)
     generator = torch.Generator().manual_seed(0)  # the same orders for every run
-    shuffled = [torch.randperm(len(plans), generator=generator).expand_as(order) for _ in range(SHUFFLES)]
+    shuffled = [torch.randperm(len(plans), generator=generator, device="cpu").expand_as(order) for _ in range(SHUFFLES)]
     curves = [prefixes(env, before, now, each.to(env.device)) for each in shuffled]
     for s in SHARES:
         measures[f"touched_shuffled@{s:g}"] = torch.stack([reached(*curve, s) for curve in curves]).mean(0)
