@@ -32,6 +32,7 @@ PROBES = {
 """Where each probe of tables has its function, by name."""
 
 POLICY_PROBES = {
+    "belief_probe": "toybed.agents.probes.belief_probe:belief_probe",
     "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
 }
 """Where each probe of policies has its function, by name."""
