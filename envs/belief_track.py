@@ -85,8 +85,10 @@ class BeliefTrack(TokenEnv):
         A prompt is a story with a question, from a bank that is drawn once. Train questions are of the ``orders``; an
         exact share ``false_belief`` of them (none of order 0) asks for a belief that is not the truth, and an exact
         share ``separable``, if it is given, for one that is neither the truth, nor where the object was at first, nor
-        the last place that all have seen: directed stories, which no such rule answers. Test questions are of orders 0
-        to 4, ``test_stories`` natural ones each, and as many directed ones of orders 1 to 4.
+        the last place that all have seen: directed questions, which no such rule answers. Test questions are of orders
+        0 to 4, ``test_stories`` natural ones each, and as many directed ones of orders 1 to 4. Directed ones come in
+        pairs, two about one story with different answers: what is answered without looking at who is asked about is
+        right in half at most.
     Action space:
         ``Discrete(C)``, the answer; with a view of tokens ``Discrete(C + 1)``, where token C skips. An answer may not
         skip, and with ``view="stream"`` nothing else may be done before it. Tokens after events are of kind "trace".
@@ -132,14 +134,16 @@ class BeliefTrack(TokenEnv):
         object.__setattr__(self, "mix", tuple(self.mix))
         object.__setattr__(self, "orders", tuple(self.orders))
         for name, low, high in (
-            ("agents", 3, 8),
+            ("agents", 4, 8),
             ("containers", 4, 16),
-            ("events", 4, 32),
+            ("events", 6, 32),
             ("train_stories", 16, 2**20),
             ("test_stories", 8, 2**16),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ToybedError(f"belief_track: {name} is {getattr(self, name)}; allowed: {low} to {high}")
+        if self.test_stories % 2:
+            raise ToybedError(f"belief_track: test_stories is {self.test_stories}; allowed: even, they come in pairs")
         if len(self.mix) != len(KINDS) or min(self.mix) < 0 or not abs(sum(self.mix) - 1) < 1e-9:
             raise ToybedError(f"belief_track: mix is {self.mix}; allowed: {len(KINDS)} chances that sum to 1")
         if not self.orders or len(set(self.orders)) < len(self.orders) or not set(self.orders) <= set(range(5)):

@@ -24,12 +24,15 @@ from toybed.envs.belief_track_events import (
     enact,
     members_of,
 )
-from toybed.envs.belief_track_shortcuts import SHORTCUTS, shortcut_answers
+from toybed.envs.belief_track_shortcuts import shortcut_answers
 from toybed.errors import ToybedError
 from toybed.seeding import named_generator
 
 POOL = 4096
 """Stories that are drawn at a time, to be chosen from."""
+
+QUESTIONS = 8
+"""Questions that are tried about each story, to find two that are separable."""
 
 PATIENCE = 20
 """Pools in a row without a story of a kind that is wanted, after which there is none."""
@@ -128,66 +131,55 @@ def natural(shape: Shape, order: int, wanted: int, random: np.random.Generator) 
 
 
 def directed(shape: Shape, order: int, wanted: int, random: np.random.Generator) -> Bank:
-    """Separable questions only, from stories that are natural but for four forced events.
+    """Separable questions in pairs: two about one story, whose right answers differ.
 
-    One who is not asked about leaves; the object is moved; one who is asked about leaves; the object is moved again.
-    These stand at random places, the other events are drawn as ever, and what has not become separable is thrown away.
-    Left alone, "where it was when somebody left for the second time" would be right in 4 of 5. So the stories are
-    chosen: three such cues (:func:`_cues`) are right or wrong in all 8 combinations alike, as far as there are such
-    stories.
+    So any answer that does not depend on who is asked about is right in half of them at most: where the object was
+    when somebody left for the second time, before its last move, for longest. (Of separable questions one by one such a
+    cue answers 4 in 5.) To find such stories soon, half of them have six forced events at random places: three agents
+    leave, and the object is moved after each; all others are drawn as ever.
     """
-    kinds = 1 << CUES
-    quota = [wanted * (kind + 1) // kinds - wanted * kind // kinds for kind in range(kinds)]
-    found, spare = [natural(shape, order, 0, random)], [natural(shape, order, 0, random)]
-    fruitless = 0
-    while any(quota) and (fruitless < PATIENCE or sum(len(bank.false) for bank in spare) < sum(quota)):
-        if fruitless == 2 * PATIENCE:
+    found, have, fruitless = [natural(shape, order, 0, random)], 0, 0
+    while have < wanted:
+        pair = _pairs(shape, order, random)
+        rows = np.arange(min(len(pair.false), wanted - have))
+        found.append(pair.take(rows))
+        have += len(rows)
+        fruitless = 0 if len(rows) else fruitless + 1
+        if fruitless == PATIENCE:
             raise ToybedError(
-                f"belief_track: {shape.agents} agents and {shape.events} events of this mix leave too few separable "
-                f"questions of order {order}"
+                f"belief_track: {shape.agents} agents and {shape.events} events of this mix leave no two separable "
+                f"questions of order {order} about one story"
             )
-        missing = sum(quota)
-        chain = _chains(shape.agents, order, POOL, random)
-        bank = _asked(shape, _forced(shape, chain, random), chain, True)
-        bank = bank.take(bank.separable)
-        code = _cues(bank)
-        for kind in range(kinds):
-            rows = np.flatnonzero(code == kind)
-            found.append(bank.take(rows[: quota[kind]]))
-            spare.append(bank.take(rows[quota[kind] :]))
-            quota[kind] -= len(found[-1].false)
-        fruitless = fruitless + 1 if sum(quota) == missing else 0
-    return join([*found, join(spare).take(np.arange(sum(quota)))])
+    return join(found)
 
 
-CUES = 3
-
-
-def _cues(bank: Bank) -> Ints:
-    """Which cues give the right answer, as a number of 3 bits: where the object was before its last move, when somebody
-    left for the last time, and for the second time."""
-    story, right = bank.story, bank.belief[:, -1]
-    leaves = story.kind == LEAVE
-    second = np.where(leaves.cumsum(1) == 2, leaves, False).argmax(1)
-    last = story.kind.shape[1] - 1 - leaves[:, ::-1].argmax(1)
-    rows = np.arange(len(right))
-    before = bank.shortcut[SHORTCUTS.index("previous")]
-    answers = (before, story.object[rows, last], story.object[rows, second])
-    return np.asarray(sum((answer == right).astype(np.int64) << bit for bit, answer in enumerate(answers)))
-
-
-def _forced(shape: Shape, chain: Ints, random: np.random.Generator) -> Story:
-    size = (len(chain), shape.events)
-    kinds = random.choice(len(KINDS), size=size, p=shape.mix)
-    actors, rows = np.full_like(kinds, -1), np.arange(len(chain))
-    members = members_of(chain, shape.agents)
-    lots = random.random((len(chain), shape.agents))
-    outsider, insider = (np.where(who, lots, -1.0).argmax(1) for who in (~members, members))
-    places = np.sort(random.random(size).argsort(1)[:, :4], 1)
-    for place, kind, who in zip(places.T, (LEAVE, MOVE, LEAVE, MOVE), (outsider, None, insider, None), strict=True):
-        kinds[rows, place] = kind
-        actors[rows, place] = -1 if who is None else who
+def _busy(shape: Shape, random: np.random.Generator) -> Story:
+    """A pool of stories, in half of which three agents leave in turn with a move after each, where there is room."""
+    kinds = random.choice(len(KINDS), size=(POOL, shape.events), p=shape.mix)
+    actors = np.full_like(kinds, -1)
+    forced = np.flatnonzero(random.random(POOL) < 0.5)
+    leavers = random.random((len(forced), shape.agents)).argsort(1)
+    places = np.sort(random.random((len(forced), shape.events)).argsort(1)[:, :6], 1)
+    for turn in range(3):
+        kinds[forced, places[:, 2 * turn]] = LEAVE
+        actors[forced, places[:, 2 * turn]] = leavers[:, turn]
+        kinds[forced, places[:, 2 * turn + 1]] = MOVE
+        actors[forced, places[:, 2 * turn + 1]] = -1
     return enact(kinds, actors, shape.agents, shape.containers, random)
+
+
+def _pairs(shape: Shape, order: int, random: np.random.Generator) -> Bank:
+    """Those of a pool of stories about which two separable questions were found, each story twice in a row."""
+    story = _busy(shape, random)
+    asked = [_asked(shape, story, _chains(shape.agents, order, POOL, random), True) for _ in range(QUESTIONS)]
+    apart = np.stack([bank.separable for bank in asked])  # [questions, N]
+    answer = np.stack([bank.belief[:, -1] for bank in asked])
+    first, rows = apart.argmax(0), np.arange(POOL)
+    other = apart & (answer != answer[first, rows])
+    second, useful = other.argmax(0), np.flatnonzero(other.any(0))
+    both = np.stack([first[useful], second[useful]], 1).flatten()
+    places = both * POOL + useful.repeat(2)
+    return join(asked).take(places)
 
 
 def _chains(agents: int, order: int, rows: int, random: np.random.Generator) -> Ints:
