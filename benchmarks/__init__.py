@@ -5,6 +5,7 @@ if __name__ != "toybed.benchmarks":
 
 from toybed.benchmarks import access_or_ability as access_or_ability
 from toybed.benchmarks import architecture as architecture
+from toybed.benchmarks import belief_shortcuts as belief_shortcuts
 from toybed.benchmarks import critique_feedback as critique_feedback
 from toybed.benchmarks import deploy_or_create as deploy_or_create
 from toybed.benchmarks import dialogue_collapse as dialogue_collapse

@@ -36,6 +36,7 @@ POLICY_PROBES = {
     "told_story": "toybed.agents.probes.traces:told_story",
     "trace_use": "toybed.agents.probes.traces:trace_use",
     "steering": "toybed.agents.probes.steering:steering",
+    "belief_probe": "toybed.agents.probes.belief_probe:belief_probe",
     "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
 }
 """Where each probe of policies has its function, by name."""
