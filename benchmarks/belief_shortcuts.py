@@ -1,38 +1,31 @@
 """Is there a capacity threshold between a shortcut and belief tracking, under SFT and under RL?
 
 Question
-    Do small networks answer belief questions by a rule and large ones by following beliefs; where between them does it
-    change, and is it the same whether they are trained on right answers or by RL on their own?
+    Where does A think that B thinks the object is? A policy that answers may track who saw what, or follow a rule that
+    pays nearly as well. Which of the two is it, at which size, and does that depend on SFT or RL?
 Claim
     Between shortcut and tracking there is a capacity threshold under SFT; RL from scratch stays with a shortcut at
     every size, and RL after SFT brings large policies further towards tracking.
 Source
-    arXiv 2504.01698 (RL on belief questions from 0.5B to 7B; read in its abstract and table): accuracy rises at every
-    size, and SFT on answers matches RL. arXiv 2507.15788 and 2606.09092 (abstracts): small models fit a data set's
-    statistics, and a shortcut may reach 99 %.
+    arXiv 2504.01698: RL on answers raises accuracy at every size from 0.5B to 7B, and SFT matches it. arXiv 2507.15788:
+    what small models learn there does not carry over. arXiv 2606.09092: some of these data sets are answered by
+    shortcuts, up to 99 %.
 Sweep
-    BeliefTrack with 6 events and 4 containers; orders 1 and 2 are trained, half of the train questions ask for a false
-    belief, and 5 to 8 % are separable as it comes out. GRU of six widths, transformer of six sizes; each under SFT on
-    right answers, RL (GRPO, answers only) from scratch, and RL from where a short SFT ends, all after as many updates
-    of 256 questions. The short SFT of a size ends where it answers 0.85 of natural questions of the trained orders, as
-    seen on seeds 1000 and 1001; one that has not got there after 600 steps (all but the GRU of 64) goes on from there.
+    BeliefTrack (6 events, 4 agents, 4 containers, 131,072 train stories, half of the beliefs false), GRUs of 4 to 64
+    units and transformers of 8x1 to 32x2 (width x layers). From one initialisation of each seed: SFT until natural
+    questions of the trained orders are at about 0.85 (``short``; the most steps where a size does not get there), then
+    as many updates of SFT (``sft``) or of GRPO on answers (``sft_rl``); and GRPO for all of these updates (``rl``).
+    Steps and rate were chosen on seeds 1000 and 1001 by loss and accuracy on natural questions.
 Measure
-    Separable accuracy: directed questions of the trained orders. They come in pairs about one story with different
-    answers, so that what does not read the names is right in half at most. One rule reads all names and forgets only
-    who comes back (first_departure): of these it answers nearly all, so that what is called tracking here is at least
-    that rule, and not more. Agreement with each rule; accuracy by order and class; a linear probe of the belief in the
-    hidden state, for directed questions fitted to other stories.
+    Exactly, as answers are one token: accuracy on directed, *separable* questions of the trained orders, which come in
+    pairs about one story so that no rule is right in more than half without reading the names; accuracy on natural
+    ones; agreement with each named rule; and a linear probe of the belief in the hidden state, ``belief_probe``.
 Rule of judgement
-    Written before the first run. 95 % intervals over seeds; each part is supported where every named network lies on
-    the claimed side of its threshold, refuted where one lies on the other. (1) SFT, smallest of each network: separable
-    accuracy below 0.5; (2) SFT, largest: above 0.9; (3) RL from scratch, every size: below 0.5; (4) RL after SFT,
-    largest: above its start; (5) under SFT one step between adjacent sizes carries more than half of the rise from
-    smallest to largest. As a whole: refuted if one of the five is refuted, supported if all are, else undecided.
-    Beside it: (4) at the smallest, and against as many more steps of SFT; accuracy rises with RL at every size; SFT is
-    no more than 0.02 behind RL; orders 3 and 4 above 0.5; RL's answers agree above 0.9 with one named rule; accuracy on
-    false beliefs is more than 0.2 above that on separable ones; the hidden state knows more than the answer says, and
-    more than before training.
-    What was changed after a result had been seen stands in AMENDMENTS, and in every report.
+    Written before the first run of this file. 95 % intervals over seeds, paired where two arms are compared. Five parts
+    decide, each for both networks; refuted if one refutes, supported if all support. A shortcut is below 0.5 on
+    separable questions. Tracking is above 0.9 there *and* above 0.93 on natural ones: the rule "where it was when the
+    first of those asked about left" (``first_departure``) answers all separable ones with 6 events, and 0.91 of
+    natural ones. What was changed after a result had been seen stands in AMENDMENTS.
 """
 
 from __future__ import annotations
@@ -52,10 +45,11 @@ from toybed.benchmarks.belief_shortcuts_measures import (
     step_share,
 )
 from toybed.benchmarks.belief_shortcuts_sweep import arms
-from toybed.benchmarks.belief_sweep import SEPARABLE, SHORTCUT, TRACKS, end, gain
+from toybed.benchmarks.belief_sweep import ACCURACY, SEPARABLE, SHORTCUT, TRACKS, end, gain
 from toybed.study import Records, Study, Verdict, headline, register
 
 HALF = 0.5  # of the rise over all sizes
+BEYOND_RULES = 0.93  # natural accuracy that no rule has which answers separable questions: first_departure has 0.91
 
 CLAIM = (
     "Between shortcut and tracking there is a capacity threshold under SFT; RL from scratch stays with a shortcut at "
@@ -94,13 +88,18 @@ def _small_sft(records: Mapping[str, Records]) -> Verdict:
 
 
 def _large_sft(records: Mapping[str, Records]) -> Verdict:
-    found = {sizes[-1]: end(records[f"{sizes[-1]}/sft"], SEPARABLE) for sizes in sizes_of(records).values()}
+    found = {
+        f"{sizes[-1]} {name}": end(records[f"{sizes[-1]}/sft"], measure) - least
+        for sizes in sizes_of(records).values()
+        for name, measure, least in (("separable", SEPARABLE, TRACKS), ("natural", ACCURACY, BEYOND_RULES))
+    }
     return every(
         found,
         "Under SFT the largest policies track beliefs.",
-        TRACKS,
+        0.0,
         over=True,
-        what="separable accuracy of the largest of each network",
+        what=f"separable accuracy less {TRACKS:g}, and natural accuracy less {BEYOND_RULES:g}, of the largest of each "
+        "network",
     )
 
 
@@ -158,10 +157,8 @@ STUDY = register(
         seeds={"quick": 3, "standard": 3, "full": 8},
         judge=judge,
         figure=figure,
-        caption=(
-            "A row for each network. Left: right answers to separable questions over size, by how it was trained. "
-            "Middle: the same against agreement with common ground, the last place that all have seen; larger dots are "
-            "larger networks. Right: what a linear map of the hidden state knows (solid) and what is answered (dashed)."
-        ),
+        caption="A row for each network. Left: accuracy on separable questions of the trained orders over size (points "
+        "are runs). Middle: the same against agreement with common ground; a larger dot is a larger network. Right: what "
+        "a linear map reads from the last hidden state (full lines), and what is answered (broken).",
     )
 )

@@ -101,7 +101,8 @@ def _follows_a_rule(records: Mapping[str, Records]) -> Verdict:
         over=True,
         what="agreement with the rule that answers agree with most, on natural and directed questions of the trained "
         "orders, of the largest of each network",
-        more=f" The rule by size: {told}.",
+        more=f" The rule by size: {told}. Agreement of SFT on directed questions with first_departure: "
+        f"{listed(records, 'sft', 'agreement_first_departure_directed')}.",
     )
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from toybed.agents.config import Imitation, Learning, Setting, Spec, Start
 from toybed.benchmarks.belief_sweep import world
 
-WORLD = world(containers=4, events=6, test_stories=128)
-"""Smaller stories than the default, so that a policy of 64 units learns within a thousand steps what it can."""
+WORLD = world(containers=4, events=6, test_stories=128, train_stories=2**17)
+"""Smaller stories than the default, so that a policy of 64 units learns within a thousand steps what it can, and more
+of them: with 16,384 it learns them by heart (0.98 of them right, 0.89 of others)."""
 
 BATCH, GROUP = 256, 8
-RATES = {"gru": 5e-3, "transformer": 3e-3}
+RATE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ MOST = 600
 
 NETWORKS = dict(
     [
-        *(_gru(width, short) for width, short in ((4, MOST), (8, MOST), (16, MOST), (24, MOST), (32, MOST), (64, 450))),
-        *(_transformer(*size) for size in ((8, 1, MOST), (16, 1, MOST), (16, 2, MOST), (32, 1, MOST), (32, 2, MOST))),
-        _transformer(48, 2, MOST),
+        *(_gru(width, MOST) for width in (4, 8, 16, 24, 32)),
+        _gru(64, 525),
+        *(_transformer(width, layers, MOST) for width, layers in ((8, 1), (16, 1), (16, 2), (24, 1), (24, 2), (32, 2))),
     ]
 )
-IN_QUICK = ("gru_4", "gru_32", "transformer_8x1", "transformer_32x1")
+IN_QUICK = ("gru_4", "gru_32", "transformer_8x1", "transformer_24x1")
 LATER = {"quick": 60, "standard": 400, "full": 4000}
 """Updates after the short SFT, of RL and of SFT alike."""
 
@@ -60,7 +61,7 @@ def _regimes(network: Network, size: str) -> dict[str, Setting]:
         world=WORLD,
         policy=network.policy,
         supervised=None,
-        learning=Learning(prompts=BATCH, group=GROUP, minibatches=1, learning_rate=RATES[network.policy.name]),
+        learning=Learning(prompts=BATCH, group=GROUP, minibatches=1, learning_rate=RATE),
         probes=("belief_probe",),
     )
     # Its demonstrator answers one question one way: a second demonstration would be the first.

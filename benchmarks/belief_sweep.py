@@ -11,7 +11,8 @@ from toybed.stats import Array
 from toybed.study import Records
 
 TRACKS = 0.9
-"""Accuracy on directed questions of the trained orders above which a policy tracks."""
+"""Accuracy on directed questions of the trained orders above which a policy may track: it reads the names. The rule
+``first_departure`` does, too; natural questions tell it from tracking."""
 
 SHORTCUT = 0.5
 """The same, below which it follows a rule: directed questions come in pairs about one story with different answers, so

@@ -58,7 +58,7 @@ def arms(size: str) -> dict[str, Setting]:
 
 def _setting(share: float, updates: int) -> Setting:
     return Setting(
-        world=world(containers=4, events=6, test_stories=128, separable=share),
+        world=world(containers=4, events=6, test_stories=128, train_stories=2**15, separable=share),
         policy=Spec("gru", {"width": 32}),
         supervised=None,
         learning=Learning(

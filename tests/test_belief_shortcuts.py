@@ -43,6 +43,7 @@ def record(separable: float, **ends: float) -> Records:
         "reward_train": 0.9,
         "entropy_train": 0.1,
         **{f"agreement_{rule}": 0.3 for rule in SHORTCUTS},
+        "agreement_first_departure_directed": separable,
         "agreement_common_ground": 0.5 if tracks else 0.97,
         **ends,
         "separable_trained": separable,
@@ -93,6 +94,7 @@ def test_a_threshold_that_rl_alone_does_not_cross() -> None:
     [
         ("small", {f"{GRUS[0]}/sft": record(0.7)}),
         ("large", {f"{TRANSFORMERS[-1]}/sft": record(0.8)}),
+        ("large", {f"{TRANSFORMERS[-1]}/sft": record(0.99, accuracy_trained=0.91)}),
         ("scratch", {f"{GRUS[2]}/rl": record(0.6)}),
         ("after", {f"{GRUS[-1]}/sft_rl": record(0.5)}),
         ("threshold", {f"{size}/sft": record(0.1 + 0.17 * place) for place, size in enumerate(GRUS)}),

@@ -16,7 +16,7 @@ from toybed.errors import ToybedError
 
 @pytest.fixture(scope="module")
 def world() -> TokenEnv:
-    return make("belief_track", agents=3, containers=4, train_stories=256, test_stories=64)
+    return make("belief_track", containers=4, train_stories=256, test_stories=64)
 
 
 def test_the_fit_is_the_minimum_of_its_loss() -> None:
