@@ -101,8 +101,15 @@ def test_show_tells_of_every_name(capsys: Capture, name: str) -> None:
         (["show", "grop"], ["'grop'", "'grpo'", "toybed list"]),
         (["show", "entropy_lwa"], ["'entropy_lwa'", "'entropy_law'"]),
         (["show", "chain_raech"], ["'chain_raech'", "'chain_reach'"]),
+        (["show", "grpo", "rloo"], ["'grpo' and 'rloo'", "one name"]),
+        (["show", "claim"], ["which claim?", "1 to 11", "toybed evidence"]),
+        (["show", "claim", "12"], ["unknown claim '12'", "1 to 11"]),
+        (["show", "claim", "one"], ["unknown claim 'one'", "1 to 11"]),
+        (["evidence", "0"], ["unknown claim '0'", "1 to 11"]),
+        (["evidence", "grpo"], ["unknown claim 'grpo'"]),
+        (["evidence", "--store", "no/such.sqlite"], ["no/such.sqlite does not exist", "toybed run"]),
         (["lst"], ["unknown command 'lst': did you mean 'list'? toybed --help shows all"]),
-        (["--debug", "list"], ["unknown command '--debug'", "check, list"]),
+        (["--debug", "list"], ["unknown command '--debug'", "check, evidence, list"]),
         (["list", "--jsno"], ["unknown option '--jsno': did you mean '--json'? toybed list --help shows all"]),
         (["run", "--sedes=2", "entropy_law"], ["unknown option '--sedes': did you mean '--seeds'?"]),
         (["run", "entropy_law", "--name", "x"], ["unknown option '--name'", "toybed run --help"]),
@@ -143,7 +150,9 @@ def test_nothing_is_made_for_a_wrong_input(capsys: Capture, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", [["run", "entropy_law", "--quick"], ["report"]], ids=["run", "report"])
+@pytest.mark.parametrize(
+    "verb", [["run", "entropy_law", "--quick"], ["report"], ["evidence"]], ids=["run", "report", "evidence"]
+)
 def test_a_store_that_cannot_be_used(capsys: Capture, tmp_path: Path, verb: list[str]) -> None:
     damaged, newer = tmp_path / "damaged.sqlite", tmp_path / "newer.sqlite"
     damaged.write_bytes(b"not a database at all" * 100)
@@ -198,7 +207,7 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run"], ["show"], ["show", "grpo", "rloo"], ["list", "quesitons"], ["run", "entropy_law", "--seeds", "x"]],
+    [["run"], ["show"], ["evidence", "1", "2"], ["list", "quesitons"], ["run", "entropy_law", "--seeds", "x"]],
 )
 def test_a_command_that_cannot_be_read_ends_with_2(capsys: Capture, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -248,6 +257,9 @@ def test_a_wrong_name_ends_the_program_with_2_and_no_traceback() -> None:
         ["run", "--help"],
         ["chat", "--help"],
         ["overlay", "--help"],
+        ["evidence", "--help"],
+        ["evidence"],
+        ["show", "claim", "1"],
         ["list"],
         ["list", "--json"],
         ["run", "entropy_lwa"],

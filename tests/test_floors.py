@@ -24,7 +24,7 @@ FLOORS = (
     ("exact", "study", "store", "executors", "runner", "plotting", "llm"),
     ("benchmarks",),
     (
-        *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "cli"),
+        *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
         *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
     ),
 )

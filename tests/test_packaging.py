@@ -107,7 +107,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
         for package, folder in folders().items()
         for file in folder.glob("*.py")
     }
-    assert listed == modules | {"toybed/py.typed", "toybed/report/report.html.j2"}
+    data = {"toybed/py.typed", "toybed/report/report.html.j2", "toybed/llm/claims.toml", "toybed/llm/published.toml"}
+    assert listed == modules | data
     assert {name.split("/")[0] for name in listed} == {"toybed"}
 
 
@@ -142,6 +143,12 @@ def test_the_installed_command_lists_questions_objectives_and_worlds(installed: 
     assert {row["name"] for row in tables["questions"]} >= {"entropy_law"}
     assert {row["name"] for row in tables["objectives"]} >= {"grpo", "rloo", "clip_cov"}
     assert {row["name"] for row in tables["worlds"]} >= {"answer_bandit", "chain_reach"}
+
+
+def test_the_installed_command_has_the_claims_and_their_figures(installed: Path, tmp_path: Path) -> None:
+    toybed = installed.with_name("toybed")
+    assert json.loads(call(toybed, "show", "claim", "1", "--json", cwd=tmp_path))["figures"]
+    assert len(json.loads(call(toybed, "evidence", "--json", cwd=tmp_path))["claims"]) == 11
 
 
 def test_the_installed_toybed_answers_a_question_and_writes_a_report(installed: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``toybed list | run | show | report | overlay | check | mutants | chat``.
+"""The command line: ``toybed list | run | show | evidence | report | overlay | check | mutants | chat``.
 
 Only what computes imports torch, so that ``--help`` and ``list`` answer at once.
 """
@@ -44,19 +44,45 @@ class List:
 
 @dataclass(frozen=True)
 class Show:
-    """Show one question, objective or world: what it is, where it comes from, its traps."""
+    """Show one question, objective or world: what it is, where it comes from, its traps; or what was published."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Its name, as `toybed list` prints it."""
+    """Its name, as `toybed list` prints it; or the word claim."""
+    number: Annotated[Positional[str | None], arg(metavar="N")] = None
+    """Of a claim, as in `toybed show claim 1`: the figures that were published about it."""
     json: bool = False
     """Print JSON."""
     debug: bool = False
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import listing
+        from toybed import evidence, listing
 
-        listing.print_entry(self.name, as_json=self.json)
+        if self.name == "claim":
+            evidence.print_claim(self.number, as_json=self.json)
+        elif self.number is not None:
+            raise ToybedError(f"{self.name!r} and {self.number!r}: give one name, or claim and a number")
+        else:
+            listing.print_entry(self.name, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Show the claims: the publications for and against each, what is not grounded, and what the toy says."""
+
+    claim: Annotated[Positional[str | None], arg(metavar="N")] = None
+    """The number of a claim; by default all of them."""
+    store: Path = STORE
+    """The file that `toybed run` wrote."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed import evidence
+
+        evidence.print_evidence(self.claim, store=self.store, required=self.store != STORE, as_json=self.json)
 
 
 @dataclass(frozen=True)
@@ -275,6 +301,7 @@ COMMANDS: dict[str, Any] = {
     "list": List,
     "run": Run,
     "show": Show,
+    "evidence": Evidence,
     "report": Report,
     "overlay": Overlay,
     "check": Check,
