@@ -212,7 +212,7 @@ STUDY = register(
         keeps=KEPT,
         caption="First: the share of weights that change, by learning rate, in float32, beyond the paper's tolerance, "
         "rounded to bf16, and in pure bf16. Second: the share that changes in bf16 against the length of the update; "
-        "the line is GRPO at four rates and all times. Third: how much of what two runs from one base changed is the "
+        "the line is GRPO at five rates and all times. Third: how much of what two runs from one base changed is the "
         "same, over what chance gives within each tensor, and within each tensor and spacing of bf16. Fourth: what the "
         "subnetwork, as many weights in shuffled places, and the rest gain when they are trained alone, over the full "
         "run's gain. Bars are 95 % intervals.",
