@@ -166,7 +166,7 @@ STUDY = register(
         judge=judge,
         figure=figure,
         caption="A row for each network. Left: accuracy on separable questions of the trained orders over size (points "
-        "are runs). Middle: the same against agreement with common ground; a larger dot is a larger network. Right: what "
-        "a linear map reads from the last hidden state (full lines), and what is answered (broken).",
+        "are runs). Middle: the same against agreement with common ground; a larger dot is a larger network. Right: "
+        "what a linear map reads from the last hidden state (full lines), and what is answered (broken).",
     )
 )
