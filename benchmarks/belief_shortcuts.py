@@ -25,7 +25,8 @@ Rule of judgement
     decide, each for both networks; refuted if one refutes, supported if all support. A shortcut is below 0.5 on
     separable questions. Tracking is above 0.9 there *and* above 0.93 on natural ones: the rule "where it was when the
     first of those asked about left" (``first_departure``) answers all separable ones with 6 events, and 0.91 of
-    natural ones. What was changed after a result had been seen stands in AMENDMENTS.
+    natural ones. The intervals are over training seeds: there is one bank of stories. What was changed after a result
+    had been seen stands in AMENDMENTS.
 What a student should see
     Under SFT the GRU goes from 0.24 of the separable questions at 4 units to 0.53 at 32 and 0.83 at 64, which is more
     than any rule without names but short of tracking; half of the rise is in the last step. No transformer gets past
@@ -64,7 +65,12 @@ CLAIM = (
     "every size, and RL after SFT brings large policies further towards tracking."
 )
 RULE = "refuted if one of the five deciding parts refutes it, supported if all support it, else undecided"
-AMENDMENTS: tuple[str, ...] = ()
+AMENDMENTS = (
+    "A first standard run, of 16,384 train stories, was stopped at three quarters and never looked at, when runs on "
+    "other seeds had shown that networks learn so few stories by heart. Before the run that is shown there were more, "
+    "tracking also asked for natural accuracy above 0.93, the transformers had a rate of 0.005 in "
+    "the place of 0.003 and other sizes, of which none has 48 units.",
+)
 
 
 def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:

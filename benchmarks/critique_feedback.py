@@ -30,6 +30,9 @@ Rule of judgement
     Beside it: the plateau of tables within 0.02 of one less the share of hard types, the full critique above 0.95
     there; the order none < indicative < located < full; other learning rates; noise; each part of the method; entropy
     and pass@k on the way.
+    Parts (1) and (4) follow from the world as long as the base has the rare skill with 0.004 at each of three stages
+    (no group has a right response to learn from): they check that it is so, and are no news. Intervals are over
+    training seeds, in one drawn world.
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
 What a student should see
     GRPO ends at 0.44 and has not solved a hard type after four times the updates (0.45), with any of three rates or an

@@ -32,6 +32,9 @@ Rule of judgement
     world: on hard types, whose skill the base lacks, RL's plans recover below 0.5. The whole is refuted if one part is,
     supported if all are, else undecided. Beside it: tables; the first layer alone, the base's own gradient, and
     directions that stay on; whether 0.15 of the tokens recover 0.8; and whether RL creates anything.
+    That what is recovered follows q^D, and that a skill executed at chance recovers next to nothing, follows from the
+    world, where an execution does not see the problem; what is measured is how far training leaves q as it was.
+    Steering is judged in the better of two layers. Intervals are over training seeds, in one drawn world.
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
 What a student should see
     With RL's plans the base recovers 0.38, 0.71, 0.85 and 0.91 of the gain where it executes right with 0.75, 0.9,

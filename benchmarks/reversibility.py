@@ -68,7 +68,6 @@ from toybed.benchmarks.reversibility_measures import (
     MANY,
     ONE,
     SHARES,
-    best_on_others,
     chosen,
     last,
     points,
@@ -87,7 +86,7 @@ from toybed.benchmarks.reversibility_sweep import (
     TWINS,
     arms,
 )
-from toybed.stats import Interval, mean_interval, mean_of_found
+from toybed.stats import Interval, best_on_others, mean_interval, mean_of_found
 from toybed.study import Records, Study, Verdict, above, all_of, below, headline, number, register, within
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed.stats import mean_interval
+from toybed.stats import best_on_others, mean_interval
 from toybed.study import Records
 
 Array = NDArray[np.float64]
@@ -43,23 +43,6 @@ def shares_of(records: Mapping[str, Records], arm: str, at: float) -> Array:
     """What an arm brought back of coverage and pass@256 and kept of pass@1, ``[3, n]``."""
     start = {m: "base" if m == ONE else "collapsed" for m in SHARES}
     return np.stack([share(records, m, last(records, arm, m) - last(records, start[m], m), at) for m in SHARES])
-
-
-def best_on_others(values: Array) -> NDArray[np.int64]:
-    """For each run the arm that is best on the other runs: the one whose smallest mean measure is largest.
-
-    Args:
-        values: ``[arms, measures, n]``.
-
-    Returns:
-        Index of an arm, ``[n]``; the first where no arm has a value.
-    """
-    found = np.isfinite(values)
-    filled = np.where(found, values, 0.0)
-    count = found.sum(-1, keepdims=True) - found
-    others = (filled.sum(-1, keepdims=True) - filled) / np.where(count > 0, count, np.nan)
-    score = np.nan_to_num(others.min(1), nan=-np.inf)  # of an arm without a value: the mean is NaN, so is the smallest
-    return np.asarray(score.argmax(0))
 
 
 def chosen(records: Mapping[str, Records], candidates: Sequence[str], at: float) -> tuple[list[str], Array]:

@@ -14,7 +14,7 @@ Sweep
     of 0 to 0.4 of all of them separable (directed, in pairs). A GRU of 32 units from scratch: GRPO with four steps on a
     batch, so with stale samples, and SFT on right answers, after as many steps on as many questions. At a share of 0.1
     seven interventions at equal rollouts; and, to rule out other reasons, GRPO twice as long, at a third and at twice
-    the learning rate, and with one step on a batch.
+    the learning rate, and with one step on a batch. Intervals are over training seeds: there is one bank of stories.
 Measure
     Separable accuracy: directed test questions of the trained orders; a rule that does not read the names answers half
     of them at most. The share that it takes: where a run's separable accuracy first passes 0.5, between shares along a
@@ -42,10 +42,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from toybed.benchmarks.belief_sweep import SEPARABLE, SHORTCUT, end, gain
-from toybed.benchmarks.reversibility_measures import best_on_others
 from toybed.benchmarks.shortcut_pressure_figure import figure
 from toybed.benchmarks.shortcut_pressure_sweep import AT, INTERVENTIONS, SHARES, arms, rl, sft
-from toybed.stats import Array, mean_interval, mean_of_found
+from toybed.stats import Array, best_on_others, mean_interval, mean_of_found
 from toybed.study import Outcome, Records, Study, Verdict, above, below, headline, number, register
 
 HELPS = 0.05
@@ -59,7 +58,11 @@ RULE = (
     "shortcut at share 0, more than a shortcut at 0.4, and the best intervention's gain at 0.1: refuted if one is "
     "refuted, supported if all are, else undecided"
 )
-AMENDMENTS: tuple[str, ...] = ()
+AMENDMENTS = (
+    "A standard run of 16,384 train stories was stopped before any of its runs had ended, and begun anew with 32,768: "
+    "so few are learned by heart. Nothing else was changed. Part (2) has its threshold where the best rule ends that "
+    "does not read the names, and RL ended on that rule: the threshold stays, and the part is undecided.",
+)
 CONTROLS = {
     "longer": "twice as long",
     "slower": "at a third of the learning rate",

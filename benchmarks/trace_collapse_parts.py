@@ -29,19 +29,29 @@ TRACE = (WRITTEN, RIGHT, ANSWER)
 DECIDING = {
     "small loses": Contrast(
         "With memory, RL on answers empties the trace of the smallest policy.",
-        *(Value(SMALLEST, VALID, "change"), None, "below", -LOST, TRACE),
+        first=Value(SMALLEST, VALID, "change"),
+        test="below",
+        threshold=-LOST,
+        told=TRACE,
     ),
     "small holds": Contrast(
         "With memory, the smallest policy's accuracy holds.",
-        *(Value(SMALLEST, ANSWER, "change"), None, "above", -HELD, (SEPARABLE,)),
+        first=Value(SMALLEST, ANSWER, "change"),
+        test="above",
+        threshold=-HELD,
+        told=(SEPARABLE,),
     ),
     "large keeps": Contrast(
         "With memory, RL on answers leaves the trace of the largest policy.",
-        *(Value(LARGEST, VALID, "change"), None, "above", -LOST, TRACE),
+        first=Value(LARGEST, VALID, "change"),
+        test="above",
+        threshold=-LOST,
+        told=TRACE,
     ),
     "direction": Contrast(
         "With memory, the trace beside a right answer is better in the largest policy than in the smallest.",
-        *(Value(LARGEST, GIVEN_CORRECT), Value(SMALLEST, GIVEN_CORRECT)),
+        first=Value(LARGEST, GIVEN_CORRECT),
+        second=Value(SMALLEST, GIVEN_CORRECT),
     ),
 }
 
@@ -53,7 +63,10 @@ def _beside() -> dict[str, Contrast]:
     found |= {
         f"{arm(m, w)} loses": Contrast(
             f"RL on answers lowers the validity of the trace: {name_of(arm(m, w))}.",
-            *(Value(arm(m, w), VALID, "change"), None, "below", -LOST, TRACE),
+            first=Value(arm(m, w), VALID, "change"),
+            test="below",
+            threshold=-LOST,
+            told=TRACE,
         )
         for m, w in pairs
         if (m, w) not in (("full", SMALL), ("full", LARGE))
@@ -61,14 +74,20 @@ def _beside() -> dict[str, Contrast]:
     found |= {
         f"{arm(m, w)} gains": Contrast(
             f"RL on answers raises the accuracy: {name_of(arm(m, w))}.",
-            *(Value(arm(m, w), ANSWER, "change"), None, "above", 0.0, (SEPARABLE, LIKE_A_RULE)),
+            first=Value(arm(m, w), ANSWER, "change"),
+            test="above",
+            threshold=0.0,
+            told=(SEPARABLE, LIKE_A_RULE),
         )
         for m, w in pairs
     }
     found |= {
         f"{w} needs": Contrast(
             f"Where the trace is all there is, RL keeps it better than with memory: {w} units.",
-            *(Value(arm("none", w), VALID, "change"), Value(arm("full", w), VALID, "change"), "above", LOST),
+            first=Value(arm("none", w), VALID, "change"),
+            second=Value(arm("full", w), VALID, "change"),
+            test="above",
+            threshold=LOST,
         )
         for w in widths
     }
@@ -82,7 +101,8 @@ def _direction_of_change() -> Contrast:
     return Contrast(
         "With memory, RL changes the trace beside a right answer for the better in the largest policy, compared with "
         "the smallest.",
-        *(Value(LARGEST, GIVEN_CORRECT, "change"), Value(SMALLEST, GIVEN_CORRECT, "change")),
+        first=Value(LARGEST, GIVEN_CORRECT, "change"),
+        second=Value(SMALLEST, GIVEN_CORRECT, "change"),
     )
 
 
@@ -92,11 +112,17 @@ def _use(memory: str, width: int) -> dict[str, Contrast]:
     return {
         f"{own} owes": Contrast(
             f"After RL the answer owes something to the trace: {name_of(own)}.",
-            *(Value(own, ANSWER), Value(own, SILENT), "above", USED),
+            first=Value(own, ANSWER),
+            second=Value(own, SILENT),
+            test="above",
+            threshold=USED,
         ),
         f"{own} reads": Contrast(
             f"After RL a right trace, written for it, would make the answers better: {name_of(own)}.",
-            *(Value(own, TOLD), Value(own, ANSWER), "above", USED),
+            first=Value(own, TOLD),
+            second=Value(own, ANSWER),
+            test="above",
+            threshold=USED,
         ),
     }
 
@@ -108,18 +134,34 @@ def _payments(memory: str, width: int) -> dict[str, Contrast]:
     return {
         f"{cost} empties": Contrast(
             f"A cost of writing empties the trace: {name}.",
-            *(Value(cost, VALID), Value(own, VALID), "below", -LOST, (WRITTEN, ANSWER)),
+            first=Value(cost, VALID),
+            second=Value(own, VALID),
+            test="below",
+            threshold=-LOST,
+            told=(WRITTEN, ANSWER),
         ),
         f"{cost} holds": Contrast(
-            f"With that cost the accuracy holds: {name}.", *(Value(cost, ANSWER), Value(own, ANSWER), "above", -HELD)
+            f"With that cost the accuracy holds: {name}.",
+            first=Value(cost, ANSWER),
+            second=Value(own, ANSWER),
+            test="above",
+            threshold=-HELD,
         ),
         f"{paid} keeps": Contrast(
             f"Paying for the trace makes it better: {name}.",
-            *(Value(paid, VALID), Value(own, VALID), "above", LOST, (WRITTEN, ANSWER)),
+            first=Value(paid, VALID),
+            second=Value(own, VALID),
+            test="above",
+            threshold=LOST,
+            told=(WRITTEN, ANSWER),
         ),
         f"{paid} answers": Contrast(
             f"Paying for the trace makes the answers better, too: {name}.",
-            *(Value(paid, ANSWER), Value(own, ANSWER), "above", 0.0, (SEPARABLE,)),
+            first=Value(paid, ANSWER),
+            second=Value(own, ANSWER),
+            test="above",
+            threshold=0.0,
+            told=(SEPARABLE,),
         ),
     }
 
@@ -129,22 +171,35 @@ def _controls() -> dict[str, Contrast]:
     return {
         "sft": Contrast(
             "Fine-tuning that goes on leaves the trace as it was.",
-            *(Value(sft, VALID, "change"), None, "within", LOST, TRACE),
+            first=Value(sft, VALID, "change"),
+            test="within",
+            threshold=LOST,
+            told=TRACE,
         ),
         "sft answers": Contrast(
             "Fine-tuning that goes on is no worse than RL in accuracy.",
-            *(Value(sft, ANSWER), Value(LARGEST, ANSWER), "above", -HELD),
+            first=Value(sft, ANSWER),
+            second=Value(LARGEST, ANSWER),
+            test="above",
+            threshold=-HELD,
         ),
         "slow": Contrast(
             "Slower RL does to the trace what faster RL does.",
-            *(Value(slow, VALID, "change"), Value(LARGEST, VALID, "change"), "within", LOST, TRACE),
+            first=Value(slow, VALID, "change"),
+            second=Value(LARGEST, VALID, "change"),
+            test="within",
+            threshold=LOST,
+            told=TRACE,
         ),
         "never": Contrast(
             "RL on answers does not find the skip if the base never skipped.",
-            *(Value(never, WRITTEN), None, "above", ALL_BUT, (ANSWER,)),
+            first=Value(never, WRITTEN),
+            test="above",
+            threshold=ALL_BUT,
+            told=(ANSWER,),
         ),
         "never, cost": Contrast(
-            "So it is where writing costs.", *(Value(dear, WRITTEN), None, "above", ALL_BUT, (ANSWER,))
+            "So it is where writing costs.", first=Value(dear, WRITTEN), test="above", threshold=ALL_BUT, told=(ANSWER,)
         ),
     }
 

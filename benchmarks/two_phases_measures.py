@@ -8,9 +8,8 @@ from math import inf, isfinite, nan
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed.benchmarks.reversibility_measures import best_on_others
 from toybed.benchmarks.two_phases_sweep import LEVELS
-from toybed.stats import mean_of_found
+from toybed.stats import best_on_others, mean_of_found
 from toybed.study import Records, number
 
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from toybed.agents.config import Start
 from toybed.benchmarks import reversibility
 from toybed.benchmarks.mixtures import best_mixture
-from toybed.benchmarks.reversibility_measures import COVERAGE, MANY, ONE, best_on_others, share
+from toybed.benchmarks.reversibility_measures import COVERAGE, MANY, ONE, share
 from toybed.benchmarks.reversibility_sweep import DOSES, FREE, OBJECTIVES, REMEDIES, SECOND, TRAINED, TWINS, arms
 from toybed.plotting import svg
 from toybed.study import Records, Verdict
@@ -148,15 +148,6 @@ def test_a_dose_is_chosen_without_the_run_that_it_is_judged_on() -> None:
         lucky[name] = dataclasses.replace(records, curves=curves)
     _, parts = judged(house("quick", **lucky))
     assert part(parts, "Temperature after").estimate == pytest.approx(0.0, abs=0.03)
-
-
-def test_best_on_others_by_hand() -> None:
-    values = np.array([[[9.0, 0, 0]], [[1.0, 1, 1]], [[np.nan, np.nan, np.nan]]])
-    assert best_on_others(values).tolist() == [1, 0, 0]
-    # The smaller of two measures counts.
-    two = np.array([[[5.0, 5, 5], [0.0, 0, 0]], [[1.0, 1, 1], [1.0, 1, 1]]])
-    assert best_on_others(two).tolist() == [1, 1, 1]
-    assert best_on_others(np.full((2, 1, 3), np.nan)).tolist() == [0, 0, 0]
 
 
 def test_best_mixture_by_hand() -> None:

@@ -15,6 +15,7 @@ from scipy.stats import binom, spearmanr, t
 from toybed.errors import ToybedError
 from toybed.stats import (
     Interval,
+    best_on_others,
     bootstrap,
     correlation_interval,
     iqm,
@@ -297,3 +298,12 @@ def test_few_pairs_in_one_order_prove_nothing() -> None:
     many = correlation_interval(1.0, 30)
     assert 0.9 < many.low < many.estimate
     assert many.n == 30
+
+
+def test_best_on_others_by_hand() -> None:
+    values = np.array([[[9.0, 0, 0]], [[1.0, 1, 1]], [[np.nan, np.nan, np.nan]]])
+    assert best_on_others(values).tolist() == [1, 0, 0]
+    # The smaller of two measures counts.
+    two = np.array([[[5.0, 5, 5], [0.0, 0, 0]], [[1.0, 1, 1], [1.0, 1, 1]]])
+    assert best_on_others(two).tolist() == [1, 1, 1]
+    assert best_on_others(np.full((2, 1, 3), np.nan)).tolist() == [0, 0, 0]

@@ -176,3 +176,20 @@ def correlation_interval(correlation: float, pairs: int) -> Interval:
     center = np.arctanh(np.clip(correlation, -0.9999, 0.9999))
     half = 1.96 * (1.06 / (pairs - 3)) ** 0.5
     return Interval(correlation, float(np.tanh(center - half)), float(np.tanh(center + half)), pairs)
+
+
+def best_on_others(values: Array) -> NDArray[np.int64]:
+    """For each run the arm that is best on the other runs: the one whose smallest mean measure is largest.
+
+    Args:
+        values: ``[arms, measures, n]``.
+
+    Returns:
+        Index of an arm, ``[n]``; the first where no arm has a value.
+    """
+    found = np.isfinite(values)
+    filled = np.where(found, values, 0.0)
+    count = found.sum(-1, keepdims=True) - found
+    others = (filled.sum(-1, keepdims=True) - filled) / np.where(count > 0, count, np.nan)
+    score = np.nan_to_num(others.min(1), nan=-np.inf)  # of an arm without a value: the mean is NaN, so is the smallest
+    return np.asarray(score.argmax(0))

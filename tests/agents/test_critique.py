@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from toybed.agents.config import DEGREES, Critique, Learning, Setting, Spec, Supervised
+from toybed.agents.config import Critique, Learning, Setting, Spec, Supervised
 from toybed.agents.critique import LEFT_OUT, CritiqueGradient
+from toybed.agents.learners import DEGREES
 from toybed.agents.policies import load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.refinement import read, refine, solutions

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from toybed.agents.config import SAMPLING, Adaptation, Learning, Meta, Spec
+from toybed.agents.config import Adaptation, Learning, Meta, Spec
+from toybed.agents.learners import SAMPLING
 from toybed.agents.maml import GIVEN, Adapter, MetaGradient, TaskStreams
 from toybed.agents.policies import flat_parameters, make_policy
 from toybed.agents.rollout import Rollout

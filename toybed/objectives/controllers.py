@@ -151,8 +151,7 @@ class EntropyDoubling:
 
     def begin(self, runs: int, device: torch.device | str = "cpu") -> State:
         """The start value, and no entropy seen."""
-        start = torch.as_tensor(per_run(self.start), dtype=torch.get_default_dtype(), device=device)
-        return {"value": start.expand(runs).clone(), "initial": unseen(runs, device)}
+        return starting_at(self.start, runs, device)
 
     def update(self, state: State, measures: Mapping[str, Tensor]) -> tuple[State, dict[str, Tensor]]:
         """Double, halve or keep; see :meth:`Controller.update`."""
@@ -168,6 +167,12 @@ def check_option(name: str, given: str, allowed: tuple[str, ...]) -> None:
     """Raise a ToybedError unless ``given`` is one of those allowed."""
     if given not in allowed:
         raise unknown(name, given, allowed)
+
+
+def starting_at(start: Scalar, runs: int, device: torch.device | str) -> State:
+    """The state of a controller that moves a parameter from its ``start`` on, and has seen no entropy."""
+    value = torch.as_tensor(per_run(start), dtype=torch.get_default_dtype(), device=device)
+    return {"value": value.expand(runs).clone(), "initial": unseen(runs, device)}
 
 
 def unseen(runs: int, device: torch.device | str) -> Tensor:

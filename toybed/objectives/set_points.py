@@ -23,6 +23,7 @@ from toybed.objectives.controllers import (
     held,
     in_nats,
     per_run,
+    starting_at,
     unseen,
 )
 
@@ -139,8 +140,7 @@ class Stepping:
 
     def begin(self, runs: int, device: torch.device | str = "cpu") -> State:
         """The start value, and no entropy seen."""
-        start = torch.as_tensor(per_run(self.start), dtype=torch.get_default_dtype(), device=device)
-        return {"value": start.expand(runs).clone(), "initial": unseen(runs, device)}
+        return starting_at(self.start, runs, device)
 
     def update(self, state: State, measures: Mapping[str, Tensor]) -> tuple[State, dict[str, Tensor]]:
         """One step of x; see :meth:`~toybed.objectives.controllers.Controller.update`."""

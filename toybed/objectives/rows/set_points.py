@@ -35,7 +35,8 @@ register(
         ),
         published={"entropy_target": 0.1, "target_scale": "absolute", "probability_above": 0.95},
         traps=(
-            "the authors weigh tokens with a probability above 0.95, which a toy has once it has collapsed; here, 0.5",
+            "the authors weigh tokens with a probability above 0.95, which a toy has once it has collapsed; here "
+            "0.5, chosen after a look at the bandit",
             "over all tokens it does not steer: on-policy, with rewards of 0 and 1, its expected gradient is grpo's "
             "times 1 + alpha (1 - 2p) for a prompt with success p",
             "the sum of errors is not bounded: it winds up while alpha is at its bound",
