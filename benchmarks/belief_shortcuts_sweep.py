@@ -42,7 +42,7 @@ NETWORKS = dict(
     ]
 )
 IN_QUICK = ("gru_4", "gru_32", "transformer_8x1", "transformer_24x1")
-LATER = {"quick": 60, "standard": 400, "full": 4000}
+LATER = {"quick": 60, "standard": 400, "full": 2000}
 """Updates after the short SFT, of RL and of SFT alike."""
 
 

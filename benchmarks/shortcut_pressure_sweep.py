@@ -23,7 +23,7 @@ INTERVENTIONS = {
     "nsr": ("NSR", Spec("nsr")),
 }
 QUICK_SHARES, QUICK = (0.0, 0.1, 0.4), ("bonus_0.05", "kl_cov")
-UPDATES = {"quick": 60, "standard": 600, "full": 3000}
+UPDATES = {"quick": 60, "standard": 600, "full": 2000}
 RATE = 5e-3
 
 

@@ -61,7 +61,7 @@ def twin(schedule: Any, p: float) -> float:
         case Oscillation(mean=mean, amplitude=amplitude, cycles=cycles, decay=decay):
             return mean + amplitude * (1 - decay * p) * math.sin(2 * math.pi * cycles * p)
         case Blocks(values=values):
-            return values[-1] if p == 1 else values[math.floor(p * len(values) + 1e-9)]
+            return values[sum(p * len(values) + 1e-9 >= border for border in range(1, len(values)))]
     raise AssertionError
 
 
