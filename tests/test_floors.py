@@ -21,10 +21,11 @@ FLOORS = (
     ("objectives", "measures", "laws", "stats"),
     ("envs",),
     ("agents",),
-    ("exact", "study", "store", "executors", "runner", "plotting", "llm"),
+    ("exact", "study", "store", "executors", "runner", "plotting", "llm", "findings"),
     ("benchmarks",),
     (
         *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
+        "scoreboard",
         *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
     ),
 )

@@ -305,6 +305,34 @@ def _parameters(runs: Sequence[Run], store: Store) -> Parameters:
     return Parameters(np.stack(starts), np.stack([e for e in ends if e is not None]), tensor_sizes(runs[0].setting))
 
 
+def make_runs(
+    study: Study,
+    store: Store,
+    *,
+    size: str,
+    seeds: int,
+    device: str,
+    workers: int,
+    progress: Progress,
+    phase: str = "",
+) -> dict[str, tuple[str, Setting]]:
+    """Make the runs of a question that the store lacks, those first by which settings are chosen.
+
+    Returns:
+        As :func:`tuned`.
+    """
+    if study.tuning is not None:
+        trial = study.tuning.runs(size, device)
+        every = [run for options in trial.values() for runs in options.values() for run in runs]
+        run_sweep(every, store, workers=workers, progress=progress, phase=f"{phase} tuning".lstrip())
+    chosen = tuned(study, size, device, store)
+    sweep = study.runs(size, seeds, device, {arm: setting for arm, (_, setting) in chosen.items()})
+    keep = {run.end_id for arm in study.keeps for run in sweep.get(arm, [])}
+    runs = [run for arm in sweep.values() for run in arm]
+    run_sweep(runs, store, workers=workers, progress=progress, phase=phase, keep=keep)
+    return chosen
+
+
 def answer(
     study: Study,
     store: Store,
@@ -328,14 +356,7 @@ def answer(
     if workers < 1:
         raise ToybedError(f"workers is {workers}; allowed: at least 1")
     started = time.perf_counter()
-    if study.tuning is not None:
-        trial = study.tuning.runs(size, device)
-        every = [run for options in trial.values() for runs in options.values() for run in runs]
-        run_sweep(every, store, workers=workers, progress=progress, phase="tuning")
-    chosen = tuned(study, size, device, store)
-    sweep = study.runs(size, count, device, {arm: setting for arm, (_, setting) in chosen.items()})
-    keep = {run.end_id for arm in study.keeps for run in sweep.get(arm, [])}
-    run_sweep([run for arm in sweep.values() for run in arm], store, workers=workers, progress=progress, keep=keep)
+    chosen = make_runs(study, store, size=size, seeds=count, device=device, workers=workers, progress=progress)
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
         "study": study.name,
