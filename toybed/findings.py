@@ -70,7 +70,7 @@ class Part:
         return estimate - self.at if self.side == "above" else self.at - estimate
 
     def judge(self, records: Arms) -> dict[str, Any]:
-        """Its row: what, rule, judgement, the interval, and the margin of its estimate; None where there is no number."""
+        """Its row: what, rule, judgement, the interval, and the margin of the estimate, None where unknown."""
         interval = mean_interval(self.measure(records))
         row = {"what": self.what, "rule": self.rule, "judgement": IN_WORDS[self.outcome(interval)]}
         numbers = {**interval._asdict(), "margin": self.margin(interval.estimate)}

@@ -124,7 +124,8 @@ def _order(row: Mapping[str, Any]) -> Text:
         return text
     text.append(
         f"\nKendall's tau of published and toy {row['tau']:.2f} [{row['low']:.2f}, {row['high']:.2f}] over "
-        f"{row['pairs']} pairs within {len(row['tables'])} tables; {row['p']:.1%} of all shuffled orders have one as large\n"
+        f"{row['pairs']} pairs within {len(row['tables'])} tables; {row['p']:.1%} of all shuffled orders have one as "
+        "large\n"
     )
     for table in row["tables"]:
         both = zip(table["objectives"], table["values"], table["toy"], strict=True)
