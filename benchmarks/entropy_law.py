@@ -303,9 +303,9 @@ STUDY = register(
         judge=judge,
         figure=figure,
         caption=(
-            "Top left: held-out success against entropy, mean over seeds, from the base (right end) on; dashed, the law "
-            "fitted to GRPO. Top right: both as shares of their change over GRPO's whole run, with what was published "
-            "of language models. Below: both against updates, a faint line for each seed."
+            "Top left: held-out success against entropy, mean over seeds, from the base (right end) on; dashed, the "
+            "law fitted to GRPO. Top right: both as shares of their change over GRPO's whole run, with what was "
+            "published of language models. Below: both against updates, a faint line for each seed."
         ),
     )
 )

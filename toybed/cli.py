@@ -354,7 +354,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"toybed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = "; what is finished is kept, and the same command continues from there" if given[:1] == ["run"] else ""
+        kept = (
+            "; what is finished is kept, and the same command continues from there"
+            if given[:1] in (["run"], ["findings"])
+            else ""
+        )
         print(f"toybed: stopped{kept}", file=sys.stderr)
         return 130
 
