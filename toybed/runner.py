@@ -320,12 +320,7 @@ def make_runs(
 
     Returns:
         As :func:`tuned`.
-
-    Raises:
-        ToybedError: there is no worker; or the runs could not be made.
     """
-    if workers < 1:
-        raise ToybedError(f"workers is {workers}; allowed: at least 1")
     if study.tuning is not None:
         trial = study.tuning.runs(size, device)
         every = [run for options in trial.values() for runs in options.values() for run in runs]
@@ -358,6 +353,8 @@ def answer(
     count = study.seeds[size] if seeds is None else seeds
     if not 1 <= count <= FIRST_TUNING_SEED:
         raise ToybedError(f"seeds is {count}; allowed: at least 1, at most {FIRST_TUNING_SEED}")
+    if workers < 1:
+        raise ToybedError(f"workers is {workers}; allowed: at least 1")
     started = time.perf_counter()
     chosen = make_runs(study, store, size=size, seeds=count, device=device, workers=workers, progress=progress)
     verdict, parts = study.judge(load_records(study, size, count, device, store))
