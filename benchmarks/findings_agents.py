@@ -21,7 +21,6 @@ TELLS_NOTHING, DOMINANT = 0.05, 0.8  # nats, and of one option: as in dialogue_c
 MATCHES = -0.03  # of accuracy: what is lost less than this matches
 STEERED = 0.5  # of the gap
 ALPHA = 0.2  # as published
-HICRA = {"hicra": "hicra", "placebo": "hicra_random"}
 SMALLEST, LARGEST, TUNED = arm("full", SMALL), arm("full", LARGE), arm("full", LARGE, "sft")
 JOINT, MAML = "joint/main", "maml/main"
 STEERABLE = dial("mlp", WELL)
@@ -34,11 +33,11 @@ def own_traces(size: str) -> Mapping[str, Setting]:
 
 
 def own_plans(size: str) -> Mapping[str, Setting]:
-    """HICRA and its placebo at the published strength, and GRPO from both bases, which not every size has."""
-    raised = {f"{name}_{ALPHA:g}_75": Spec(of, {"alpha": ALPHA}) for name, of in HICRA.items()}
+    """HICRA and its placebo at the published strength, which the quick size of the question leaves out."""
     return {
-        **{f"grpo_{level}": phases.setting(size, level) for level in phases.LEVELS},
-        **{arm: replace(phases.setting(size, "75"), objective=objective) for arm, objective in raised.items()},
+        f"{name}_{ALPHA:g}_{level}": replace(phases.setting(size, level), objective=Spec(objective, {"alpha": ALPHA}))
+        for name, objective in (("hicra", "hicra"), ("placebo", "hicra_random"))
+        for level in phases.LEVELS
     }
 
 
@@ -142,20 +141,18 @@ register(
     Contrast(
         "two-phases",
         "two_phases",
-        (),
+        BASES,
         tuple(_lag(base) for base in BASES),
-        own_plans,
     ),
     Contrast(
         "semantic-entropy-rises",
         "two_phases",
-        (),
+        BASES,
         tuple(
             part
             for base in BASES
             for part in (_later(base, "strategy", STRATEGY_ALL, "above"), _later(base, "token", TOKEN, "below"))
         ),
-        own_plans,
     ),
     Contrast(
         "hicra-beats-placebo",
@@ -163,19 +160,18 @@ register(
         (),
         (
             Part(
-                "accuracy, HICRA less its placebo",
+                "accuracy, HICRA less its placebo, mean over bases",
                 lambda r: gain(r, f"hicra_{ALPHA:g}", f"placebo_{ALPHA:g}", ACCURACY),
             ),
         ),
         own_plans,
-        note="from the base that executes right with 0.75 (a first quick run, undecided, was from two); half of all "
-        "tokens plan here, so that the placebo reaches half of them, too",
+        note="half of all tokens plan here, so that the placebo reaches half of them, too",
     ),
 )
 register_ranked(
     {
         "hicra": Ranked("two_phases", f"hicra_{ALPHA:g}_75", own=own_plans),
         "placebo": Ranked("two_phases", f"placebo_{ALPHA:g}_75", own=own_plans),
-        "grpo_plans": Ranked("two_phases", "grpo_75", own=own_plans),
+        "grpo_plans": Ranked("two_phases", "grpo_75"),
     }
 )
