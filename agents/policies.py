@@ -8,7 +8,7 @@ bit for bit.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +22,10 @@ from toybed.streams import Streams
 
 TABLE_ROWS = 2**14
 """Contexts that are tabulated at a time: those of many heads in many runs would fill the memory."""
+
+
+LogProbs = Callable[[Tensor, Tensor | None], Tensor]
+"""``(observation [S, B, G, F], legal [S, B, G, V] or None) -> log-probabilities [S, B, G, V]``."""
 
 
 class Policy(nn.Module):
@@ -51,6 +55,14 @@ class Policy(nn.Module):
             ``[S, ..., V]``.
         """
         return normalise(self(observation.flatten(1, -2)).view(*observation.shape[:-1], -1), legal)
+
+    def follow(self) -> LogProbs:
+        """What gives :meth:`log_probs` of responses in the making, called before each of their tokens in turn.
+
+        All responses begin together, and those of a group in one state; see :func:`toybed.agents.rollout.rollout`. Here
+        nothing has to be remembered of the tokens before.
+        """
+        return self.log_probs
 
     def response_log_probs(
         self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
@@ -179,10 +191,7 @@ class MLPPolicy(Policy):
         rows = observation + self.first_row
         # W_0 is applied to the few embeddings, not to the many observations that sum them.
         table = torch.bmm(self.embedding, self.weight_0).flatten(0, 1)
-        # Not embedding_bag: its backward sorts the rows of all runs together, so that a run's sums would round
-        # differently in a stack than alone.
-        summed = table.index_select(0, rows.flatten()).view(*rows.shape, -1).sum(-2)
-        first = functional.gelu(summed + self.bias_0)
+        first = functional.gelu(summed_rows(table, rows) + self.bias_0)
         return self._second(first) if layer else first
 
     def onward(self, units: Tensor, layer: int = 0) -> Tensor:
@@ -242,6 +251,35 @@ def load_flat(policy: Policy, flat: Tensor) -> None:
         size = p[0].numel()
         p.copy_(flat[:, start : start + size].view_as(p))
         start += size
+
+
+def summed_rows(table: Tensor, rows: Tensor) -> Tensor:
+    """The sum of some rows of ``table [R, width]``, for ``rows [S, N, entries]``: ``[S, N, width]``."""
+    summed: Tensor = _SummedRows.apply(table, rows)
+    return summed
+
+
+class _SummedRows(torch.autograd.Function):
+    """``embedding_bag`` with a gradient of its own.
+
+    That of torch sorts the rows of all runs together, so that a run's sums would round differently in a stack than
+    alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.table_shape = table.shape
+        return functional.embedding_bag(rows.flatten(0, -2), table, mode="sum").view(*rows.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        gradient = gradients[0].flatten(0, -2)
+        total = gradient.new_zeros(ctx.table_shape)
+        for entry in rows.flatten(0, -2).unbind(-1):
+            total = total.index_add(0, entry, gradient)
+        return total, None
 
 
 def choose(log_probs: Tensor, token: Tensor) -> Tensor:

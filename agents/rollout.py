@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from toybed.agents.config import Learning
-from toybed.agents.policies import Policy, choose
+from toybed.agents.policies import LogProbs, Policy, choose
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.measures.entropy import token_entropy
 from toybed.streams import Streams
-
-LogProbs = Callable[[Tensor, Tensor | None], Tensor]
-"""``(observation [S, B, G, F], legal [S, B, G, V] or None) -> log-probabilities [S, B, G, V]``."""
 
 
 class Reads(Protocol):
@@ -134,7 +131,7 @@ def rollout(
         stepwise: whether the reward of each token is kept, too.
         temperature: at which each group is sampled, ``[S, B]``; by default 1. What is recorded is of temperature 1.
     """
-    log_probs_of = policy.log_probs if isinstance(policy, Policy) else policy
+    log_probs_of = policy.follow() if isinstance(policy, Policy) else policy
     count = prompt.shape[1]
     uniform = streams.uniform((env.horizon + env.noise, count, group), runs)
     noise = uniform[:, env.horizon :].movedim(1, -1) if env.noise else None

@@ -67,12 +67,13 @@ def _piece(env: TokenEnv, policy: Policy, prompt: Tensor, group: int, streams: S
     uniform = streams.uniform((env.horizon - 1 + env.noise, len(prompt), group))
     noise = uniform[:, env.horizon - 1 :].movedim(1, -1) if env.noise else None
     state = env.reset(prompt[None, :, None].expand(policy.runs, -1, group), noise)
+    log_probs_of = policy.follow()
     entropy = torch.zeros(policy.runs, len(prompt), group, device=env.device)
     for t in range(env.horizon - 1):
-        log_probs = policy.log_probs(env.observe(state), env.legal(state))
+        log_probs = log_probs_of(env.observe(state), env.legal(state))
         entropy = entropy + token_entropy(log_probs)
         state = env.step(state, sample_tokens(log_probs, uniform[:, t]))
-    log_probs = policy.log_probs(env.observe(state), env.legal(state))
+    log_probs = log_probs_of(env.observe(state), env.legal(state))
     entropy, answer = entropy + token_entropy(log_probs), log_probs.exp()
     reward = (answer * _paid(env, state)).sum(-1)
     return SampledWorth(reward.mean(2), entropy.mean(2), state, answer)

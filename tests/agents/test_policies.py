@@ -12,7 +12,7 @@ from torch import nn
 
 from toybed.agents.config import Learning, Supervised
 from toybed.agents.optimization import StackedAdam
-from toybed.agents.policies import Policy, choose, flat_parameters, load_flat, make_policy
+from toybed.agents.policies import Policy, choose, flat_parameters, load_flat, make_policy, summed_rows
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
 from toybed.agents.supervised import fine_tune
@@ -262,6 +262,15 @@ def test_the_gradient_of_one_run_stays_in_that_run(name):
     for p in policy.parameters():
         assert p.grad[1].any()
         assert not p.grad[[0, 2]].any()
+
+
+def test_summed_rows_are_the_sum_of_rows_and_so_is_their_gradient_and_its_gradient():
+    random = torch.Generator().manual_seed(0)
+    table = torch.randn(7, 3, generator=random, dtype=torch.float64, requires_grad=True)
+    rows = torch.randint(7, (2, 5, 3), generator=random)
+    assert torch.allclose(summed_rows(table, rows), table[rows].sum(-2), rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(lambda t: summed_rows(t, rows), table)
+    assert torch.autograd.gradgradcheck(lambda t: summed_rows(t, rows), table)
 
 
 def test_the_mlp_is_its_formula():

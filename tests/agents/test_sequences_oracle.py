@@ -12,7 +12,7 @@ from torch import nn
 
 from toybed.agents.policies import choose, flat_parameters, make_policy
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
-from toybed.agents.sequences import TABLE_ROWS
+from toybed.agents.sequences import TABLE_ROWS, _Logistic, _Tanh
 from toybed.envs import make
 from toybed.envs.chain_reach import ChainReach
 from toybed.envs.core import Reading
@@ -159,6 +159,41 @@ def test_one_pass_in_float32_is_what_was_recorded_when_sampling(name):
     log_probs = response_log_probs(ENV, policy, sample.observation, None)
     # log-probabilities of size 1 of a fresh network: some ten roundings of 6e-8
     assert torch.allclose(choose(log_probs, sample.token), sample.log_prob, rtol=0, atol=3e-6)
+
+
+@every_policy
+def test_following_responses_token_by_token_is_reading_each_history_anew(name):
+    """Also through the step at which the responses of a group, whose first state is one, part."""
+    policy = some_policy(name)
+    seen = some_responses(policy).observation
+    policy.double()
+    follow = policy.follow()
+    for t in range(ENV.length):
+        observation = seen[:, :, :1, t] if t == 0 else seen[:, :, :, t]
+        assert torch.allclose(follow(observation), policy.log_probs(observation), **EXACT)
+
+
+@every_policy
+def test_a_reader_begins_anew_with_each_rollout(name):
+    policy = some_policy(name)
+    assert torch.equal(some_responses(policy).log_prob, some_responses(policy).log_prob)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
+def test_logistic_and_tanh_do_not_depend_on_where_a_number_lies(count):
+    """Each number alone, in one row with others, and in another order, has the same bits; and the derivatives hold."""
+    random = torch.Generator().manual_seed(count)
+    x = 4 * torch.randn(count, generator=random)
+    for function, torchs in ((_Logistic.apply, torch.sigmoid), (_Tanh.apply, torch.tanh)):
+        alone = torch.cat([function(part) for part in x.split(1)])
+        assert torch.equal(function(x), alone)
+        assert torch.equal(function(x.flip(0)), alone.flip(0))
+        # Two roundings of numbers up to 2: 2 * 2^-24 each, and torch's own of half a unit in the last place.
+        assert torch.allclose(alone, torchs(x), rtol=0, atol=3e-7)
+    assert torch.autograd.gradcheck(_Logistic.apply, x[:8].double().requires_grad_())
+    assert torch.autograd.gradgradcheck(_Logistic.apply, x[:8].double().requires_grad_())
+    assert torch.autograd.gradcheck(_Tanh.apply, x[:8].double().requires_grad_())
+    assert torch.autograd.gradgradcheck(_Tanh.apply, x[:8].double().requires_grad_())
 
 
 @every_policy
