@@ -293,7 +293,10 @@ class _Block(nn.Module):
         if entries > 1:
             ahead = torch.ones(entries, known, dtype=torch.bool, device=query.device).triu(1 + known - entries)
             score = score.masked_fill(ahead, -torch.inf)
-        return torch.matmul(score.softmax(-1), value).transpose(2, 3).flatten(3)
+        # torch's softmax takes five times as long on so short rows.
+        weight = (score - score.detach().amax(-1, keepdim=True)).exp()
+        weight = weight / weight.sum(-1, keepdim=True)
+        return torch.matmul(weight, value).transpose(2, 3).flatten(3)
 
     def _by_head(self, part: Tensor) -> Tensor:
         """``[S, N, E, width]`` to ``[S, N, heads, E, width / heads]``."""
