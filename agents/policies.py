@@ -191,7 +191,7 @@ class MLPPolicy(Policy):
         rows = observation + self.first_row
         # W_0 is applied to the few embeddings, not to the many observations that sum them.
         table = torch.bmm(self.embedding, self.weight_0).flatten(0, 1)
-        first = functional.gelu(summed_rows(table, rows) + self.bias_0)
+        first = functional.gelu(summed_rows(table, rows, rows.shape[-1:]).squeeze(2) + self.bias_0)
         return self._second(first) if layer else first
 
     def onward(self, units: Tensor, layer: int = 0) -> Tensor:
@@ -253,9 +253,18 @@ def load_flat(policy: Policy, flat: Tensor) -> None:
         start += size
 
 
-def summed_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """The sum of some rows of ``table [R, width]``, for ``rows [S, N, entries]``: ``[S, N, width]``."""
-    summed: Tensor = _SummedRows.apply(table, rows)
+def summed_rows(table: Tensor, rows: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """Sums of rows of a table: of the first ``counts[0]`` entries of ``rows``, of the next ``counts[1]``, and so on.
+
+    Args:
+        table: ``[R, width]``.
+        rows: ``[S, N, F]``.
+        counts: how many entries each of the E sums has; F in all.
+
+    Returns:
+        ``[S, N, E, width]``.
+    """
+    summed: Tensor = _SummedRows.apply(table, rows, counts)
     return summed
 
 
@@ -267,19 +276,30 @@ class _SummedRows(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, table: Tensor, rows: Tensor, counts: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(rows)
-        ctx.table_shape = table.shape
-        return functional.embedding_bag(rows.flatten(0, -2), table, mode="sum").view(*rows.shape[:-1], -1)
+        ctx.table_shape, ctx.counts = table.shape, counts
+        flat = rows.flatten(0, 1)
+        if len(set(counts)) == 1:
+            summed = functional.embedding_bag(flat.view(-1, counts[0]), table, mode="sum")
+        else:
+            ends = torch.tensor(counts, device=rows.device).cumsum(0)
+            first = torch.arange(0, flat.numel(), flat.shape[1], device=rows.device)[:, None]
+            starts = (first + ends - torch.tensor(counts, device=rows.device)).flatten()
+            summed = functional.embedding_bag(flat.flatten(), table, starts, mode="sum")
+        return summed.view(*rows.shape[:2], len(counts), -1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (rows,) = ctx.saved_tensors
-        gradient = gradients[0].flatten(0, -2)
+        gradient, flat = gradients[0].flatten(0, 1), rows.flatten(0, 1)
         total = gradient.new_zeros(ctx.table_shape)
-        for entry in rows.flatten(0, -2).unbind(-1):
-            total = total.index_add(0, entry, gradient)
-        return total, None
+        if set(ctx.counts) == {1}:
+            return total.index_add(0, flat.flatten(), gradient.flatten(0, 1)), None, None
+        sums = [number for number, count in enumerate(ctx.counts) for _ in range(count)]
+        for entry, number in zip(flat.unbind(1), sums, strict=True):
+            total = total.index_add(0, entry, gradient[:, number])
+        return total, None, None
 
 
 def choose(log_probs: Tensor, token: Tensor) -> Tensor:

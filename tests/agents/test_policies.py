@@ -264,13 +264,15 @@ def test_the_gradient_of_one_run_stays_in_that_run(name):
         assert not p.grad[[0, 2]].any()
 
 
-def test_summed_rows_are_the_sum_of_rows_and_so_is_their_gradient_and_its_gradient():
+@pytest.mark.parametrize("counts", [(4,), (2, 2), (1, 1, 1, 1), (1, 3), (2, 1, 1)])
+def test_summed_rows_are_the_sums_of_rows_and_so_is_their_gradient_and_its_gradient(counts):
     random = torch.Generator().manual_seed(0)
     table = torch.randn(7, 3, generator=random, dtype=torch.float64, requires_grad=True)
-    rows = torch.randint(7, (2, 5, 3), generator=random)
-    assert torch.allclose(summed_rows(table, rows), table[rows].sum(-2), rtol=0, atol=1e-14)
-    assert torch.autograd.gradcheck(lambda t: summed_rows(t, rows), table)
-    assert torch.autograd.gradgradcheck(lambda t: summed_rows(t, rows), table)
+    rows = torch.randint(7, (2, 5, 4), generator=random)
+    expected = torch.stack([part.sum(-2) for part in table[rows].split(counts, -2)], -2)
+    assert torch.allclose(summed_rows(table, rows, counts), expected, rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(lambda t: summed_rows(t, rows, counts), table)
+    assert torch.autograd.gradgradcheck(lambda t: summed_rows(t, rows, counts), table)
 
 
 def test_the_mlp_is_its_formula():

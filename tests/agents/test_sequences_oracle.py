@@ -12,7 +12,7 @@ from torch import nn
 
 from toybed.agents.policies import choose, flat_parameters, make_policy
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
-from toybed.agents.sequences import TABLE_ROWS, _Logistic, _Tanh
+from toybed.agents.sequences import TABLE_ROWS, _Gates
 from toybed.envs import make
 from toybed.envs.chain_reach import ChainReach
 from toybed.envs.core import Reading
@@ -95,7 +95,7 @@ def torch_transformer_of(policy, run):
 def torch_layer(block, run):
     width, wide = block.up.weight.shape[1:]
     layer = nn.TransformerEncoderLayer(
-        width, block._heads, wide, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        width, block.heads, wide, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     ).double()
     attention = layer.self_attn
     for weight, bias, ours in (
@@ -179,21 +179,26 @@ def test_a_reader_begins_anew_with_each_rollout(name):
     assert torch.equal(some_responses(policy).log_prob, some_responses(policy).log_prob)
 
 
-@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
-def test_logistic_and_tanh_do_not_depend_on_where_a_number_lies(count):
-    """Each number alone, in one row with others, and in another order, has the same bits; and the derivatives hold."""
-    random = torch.Generator().manual_seed(count)
-    x = 4 * torch.randn(count, generator=random)
-    for function, torchs in ((_Logistic.apply, torch.sigmoid), (_Tanh.apply, torch.tanh)):
-        alone = torch.cat([function(part) for part in x.split(1)])
-        assert torch.equal(function(x), alone)
-        assert torch.equal(function(x.flip(0)), alone.flip(0))
-        # Two roundings of numbers up to 2: 2 * 2^-24 each, and torch's own of half a unit in the last place.
-        assert torch.allclose(alone, torchs(x), rtol=0, atol=3e-7)
-    assert torch.autograd.gradcheck(_Logistic.apply, x[:8].double().requires_grad_())
-    assert torch.autograd.gradgradcheck(_Logistic.apply, x[:8].double().requires_grad_())
-    assert torch.autograd.gradcheck(_Tanh.apply, x[:8].double().requires_grad_())
-    assert torch.autograd.gradgradcheck(_Tanh.apply, x[:8].double().requires_grad_())
+@pytest.mark.parametrize("rows", [1, 3, 8, 13])
+def test_gates_do_not_depend_on_where_a_row_lies(rows):
+    """Each row alone, among others, and in another order, has the same bits."""
+    random = torch.Generator().manual_seed(rows)
+    given, kept = (2 * torch.randn(2, rows, 12, generator=random) for _ in range(2))
+    hidden = torch.randn(2, rows, 4, generator=random)
+    alone = torch.cat([_Gates.apply(*(x[:, [row]] for x in (given, kept, hidden))) for row in range(rows)], 1)
+    assert torch.equal(_Gates.apply(given, kept, hidden), alone)
+    assert torch.equal(_Gates.apply(*(x.flip(1) for x in (given, kept, hidden))), alone.flip(1))
+
+
+def test_the_gradient_of_the_gates_is_that_of_their_formula():
+    random = torch.Generator().manual_seed(0)
+    given, kept = (torch.randn(2, 3, 12, generator=random, dtype=torch.float64) for _ in range(2))
+    hidden = torch.randn(2, 3, 4, generator=random, dtype=torch.float64)
+    inputs = [x.requires_grad_() for x in (given, kept, hidden)]
+    reset, update = torch.sigmoid(given + kept)[..., :8].chunk(2, -1)
+    new = torch.tanh(given[..., 8:] + reset * kept[..., 8:])
+    assert torch.allclose(_Gates.apply(*inputs), (1 - update) * new + update * hidden, **EXACT)
+    assert torch.autograd.gradcheck(_Gates.apply, inputs)
 
 
 @every_policy
