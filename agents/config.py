@@ -310,6 +310,13 @@ class Setting:
         config = self.config()
         return {name: config[name] for name in ("world", "policy", "heads", "supervised")}
 
+    def in_world(self, table_seed: int) -> Self:
+        """The setting in another world of its kind: the seed that draws the world is set, in the run before it, too."""
+        world = Spec(self.world.name, {**self.world.options, "table_seed": table_seed})
+        before = self.start.after
+        after = None if before is None else before.in_world(table_seed)
+        return replace(self, world=world, start=replace(self.start, after=after))
+
     def with_learning(self, **changes: Any) -> Self:
         """The setting with some of its learning changed."""
         return replace(self, learning=replace(self.learning, **changes))
