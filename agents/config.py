@@ -127,8 +127,8 @@ class Learning:
         weight_decay: of "adamw" and "sgd": each step also takes ``learning_rate * weight_decay`` of each weight.
         weights: the policy's number format. "fp32"; or "bf16": the start and what each step makes of the weights are
             rounded to bf16, so that a step below half the spacing of bf16 is lost. Moments and gradients stay float32.
-        train_on: the part of the train prompts that is trained on, as a range of a fixed, shuffled order: (0, 0.5) and
-            (0.5, 1) have no prompt in common. Measures are still of all of them.
+        train_on: the part of the train prompts that is trained on, as a range of an order that is drawn by the run's
+            seed alone: of one seed (0, 0.5) and (0.5, 1) have no prompt in common. Measures are still of all of them.
         replicate: runs that differ in it alone start from one base and draw other prompts, responses and
             demonstrations.
         curriculum: which train prompts are drawn when; None: all alike, always.
