@@ -196,7 +196,7 @@ class MLPPolicy(Policy):
 
     def onward(self, units: Tensor, layer: int = 0) -> Tensor:
         """Logits ``[S, N, V]`` from the units of a hidden layer on, ``[S, N, width]``."""
-        return torch.baddbmm(self.bias_2, units if layer else self._second(units), self.weight_2)
+        return linear(self.bias_2, units if layer else self._second(units), self.weight_2)
 
     def _second(self, first: Tensor) -> Tensor:
         return functional.gelu(torch.baddbmm(self.bias_1, first, self.weight_1))
@@ -312,6 +312,23 @@ def normalise(logits: Tensor, legal: Tensor | None) -> Tensor:
     if legal is not None:
         logits = logits.masked_fill(~legal, ILLEGAL)
     return torch.log_softmax(logits, -1)
+
+
+def linear(bias: Tensor, units: Tensor, weight: Tensor) -> Tensor:
+    """``units [S, N, W] @ weight [S, W, V] + bias [S, 1, V]``, for any V, with a run's bits alone those in a stack.
+
+    Where V is no multiple of 4, torch multiplies one pair of matrices by another kernel than two or more, and by
+    another where a run's N V logits do not begin on 16 bytes; each rounds in its own way. So a lone run is multiplied
+    there as one of two, and rows are filled up to a multiple of 4. (Logits filled up to a multiple of 4 would do as
+    well, but change the bits of stacks that had no fault.)
+    """
+    runs, rows = units.shape[:2]
+    if weight.shape[-1] % 4 == 0:
+        return torch.baddbmm(bias, units, weight)
+    if rows % 4:
+        units = functional.pad(units, (0, 0, 0, -rows % 4))
+    copies = (each.expand(max(runs, 2), -1, -1) for each in (bias, units, weight))
+    return torch.baddbmm(*copies)[:runs, :rows]
 
 
 def check_width(policy: str, width: int) -> None:

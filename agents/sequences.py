@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from toybed.agents.policies import LogProbs, Policy, check_width, first_rows, normalise, summed_rows, uniform_weights
+from toybed.agents.policies import (
+    LogProbs,
+    Policy,
+    check_width,
+    first_rows,
+    linear,
+    normalise,
+    summed_rows,
+    uniform_weights,
+)
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.streams import Streams
@@ -90,7 +99,7 @@ class SequencePolicy(Policy):
         known = self._before_first + self._position(observation)
         hidden = self.hidden(observation, int(known.max()) + 1)
         last = known[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
-        return torch.baddbmm(self.bias_head, hidden.gather(2, last).squeeze(2), self.weight_head)
+        return linear(self.bias_head, hidden.gather(2, last).squeeze(2), self.weight_head)
 
     def response_log_probs(
         self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
@@ -101,7 +110,7 @@ class SequencePolicy(Policy):
             alone = self.response_log_probs(observation[:, :, :1], None if legal is None else legal[:, :, :1])
             return alone.expand(-1, -1, group, -1, -1)
         hidden = self.hidden(observation[..., -1, :].flatten(1, -2))[:, :, self._before_first :]
-        logits = torch.baddbmm(self.bias_head, hidden.flatten(1, 2), self.weight_head)
+        logits = linear(self.bias_head, hidden.flatten(1, 2), self.weight_head)
         return normalise(logits.view(*observation.shape[:-1], -1), legal)
 
     def hidden(self, observation: Tensor, frames: int | None = None) -> Tensor:
@@ -128,7 +137,7 @@ class SequencePolicy(Policy):
             memory = tuple(part.repeat_interleave(seen.shape[1] // part.shape[1], 1) for part in memory)
             hidden, memory = self.read(self._summed(vectors, seen, slice(read, last)), memory)
             read = last
-            logits = torch.baddbmm(self.bias_head, hidden[:, :, -1], self.weight_head)
+            logits = linear(self.bias_head, hidden[:, :, -1], self.weight_head)
             return normalise(logits.view(*observation.shape[:-1], -1), legal)
 
         return log_probs

@@ -96,7 +96,7 @@ class SoftActorCritic:
         self._replay = Replay(soft.replay)
         self._sampling = Streams(f"rollout{later}", seeds, env.device)
         self._drawing = Streams(f"replay{later}", seeds, env.device)
-        self._pool = training_prompts(env, learning)
+        self._pool = training_prompts(env, learning, seeds)
         self._kinds = scheduled_kinds(env, learning)
         self._rate = torch.as_tensor(learning.learning_rate) if learning_rate is None else learning_rate
         self._optimizers: dict[frozenset[str], tuple[StackedOptimizer, StackedAdam]] = {}

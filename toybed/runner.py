@@ -264,9 +264,10 @@ def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple
     if study.tuning is None:
         return {}
     chosen = {}
-    for arm, options in study.tuning.runs(size, device).items():
+    candidates = study.tuning.candidates(size)
+    for arm, options in study.trials(size, device).items():
         label = study.tuning.best({label: _records(runs, store) for label, runs in options.items()})
-        chosen[arm] = (label, study.tuning.final(size, arm, options[label][0].setting))
+        chosen[arm] = (label, study.tuning.final(size, arm, candidates[arm][label]))
     return chosen
 
 
@@ -329,8 +330,8 @@ def answer(
         raise ToybedError(f"workers is {workers}; allowed: at least 1")
     started = time.perf_counter()
     if study.tuning is not None:
-        trial = study.tuning.runs(size, device)
-        every = [run for options in trial.values() for runs in options.values() for run in runs]
+        trials = study.trials(size, device)
+        every = [run for options in trials.values() for runs in options.values() for run in runs]
         run_sweep(every, store, workers=workers, progress=progress, phase="tuning")
     chosen = tuned(study, size, device, store)
     sweep = study.runs(size, count, device, {arm: setting for arm, (_, setting) in chosen.items()})
@@ -344,6 +345,7 @@ def answer(
         "parts": [part.as_dict() for part in parts],
         "size": size,
         "seeds": count,
+        "worlds": count if study.worlds else 1,
         "device": device,
         "tuned": {arm: label for arm, (label, _) in chosen.items()},
         "seconds": round(time.perf_counter() - started, 2),

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -121,7 +121,7 @@ class Records:
         steps: measure name to the updates at which it was measured, ``[points]``.
         curves: measure name to values ``[n, points]``; a diverged run's are NaN from its divergence on.
         causes: why runs diverged, one entry for each that did.
-        setting: what was run; None in records that no run made.
+        setting: what was run, by the first seed; None in records that no run made.
         parameters: of the policies, where the question asked for them (:attr:`Study.keeps`).
     """
 
@@ -280,11 +280,11 @@ class Tuning:
     score: Callable[[Records], NDArray[np.float64]]
     final: Callable[[str, str, Setting], Setting]
 
-    def runs(self, size: str, device: str) -> dict[str, dict[str, list[Run]]]:
-        """All runs of the choice, by arm and candidate."""
+    def runs(self, size: str, device: str, *, worlds: bool = False) -> dict[str, dict[str, list[Run]]]:
+        """All runs of the choice, by arm and candidate; each seed in a world of its own, or all in one."""
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.seeds[size])
         return {
-            arm: {label: [Run(setting, seed, device) for seed in seeds] for label, setting in options.items()}
+            arm: {label: _runs_of(setting, seeds, device, worlds) for label, setting in options.items()}
             for arm, options in self.candidates(size).items()
         }
 
@@ -298,6 +298,10 @@ class Tuning:
 
 
 FIRST_TUNING_SEED = 1000
+
+
+def _runs_of(setting: Setting, seeds: Iterable[int], device: str, worlds: bool) -> list[Run]:
+    return [Run(setting.in_world(seed) if worlds else setting, seed, device) for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -317,6 +321,10 @@ class Study:
         caption: what the figure shows, in words.
         tuning: how further arms get their settings, or None.
         keeps: arms of which the judge gets the parameters, at the start and at the end.
+        worlds: each seed has a world of its own, drawn by that seed (the knob ``table_seed`` of every world): its base
+            policy is made there, and all arms meet it there, so that they can be paired. Intervals over seeds are then
+            over worlds, too. Else all runs are in the world that the arms name, and an interval says nothing of others.
+            A judge reads from :attr:`Records.setting`, which is that of the first seed, what is the same in all worlds.
     """
 
     name: str
@@ -332,6 +340,11 @@ class Study:
     caption: str
     tuning: Tuning | None = None
     keeps: tuple[str, ...] = ()
+    worlds: bool = False
+
+    def trials(self, size: str, device: str) -> dict[str, dict[str, list[Run]]]:
+        """All runs by which settings are chosen, by arm and candidate."""
+        return {} if self.tuning is None else self.tuning.runs(size, device, worlds=self.worlds)
 
     def runs(
         self, size: str, seeds: int, device: str, tuned: Mapping[str, Setting] | None = None
@@ -345,7 +358,7 @@ class Study:
         if size not in SIZES:
             raise unknown("size", size, SIZES)
         arms = {**self.arms(size), **(tuned or {})}
-        return {arm: [Run(setting, s, device) for s in range(seeds)] for arm, setting in arms.items()}
+        return {arm: _runs_of(setting, range(seeds), device, self.worlds) for arm, setting in arms.items()}
 
 
 _STUDIES: dict[str, Study] = {}

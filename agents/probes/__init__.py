@@ -2,7 +2,7 @@
 
 A probe gets the world, the policies and those that the runs started with, and returns measures ``[S]`` by name; NaN
 where a run has nothing to measure. Most read policies as tables ``[S, C, V]``; those of :data:`POLICY_PROBES` read the
-policies themselves, their parameters or hidden states.
+policies themselves, their parameters or hidden states. Those of :data:`DRAWING` also get the runs' root seeds.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import Tensor
 
-from toybed.agents.policies import Policy
-from toybed.envs.core import TokenEnv
 from toybed.errors import unknown
 
-Probe = Callable[[TokenEnv, Tensor, Tensor], dict[str, Tensor]]
-PolicyProbe = Callable[[TokenEnv, Policy, Policy], dict[str, Tensor]]
+Probe = Callable[..., dict[str, Tensor]]
+"""Of the world, policies and starts: tables ``[S, C, V]``; and ``seeds=``, where it draws."""
+PolicyProbe = Callable[..., dict[str, Tensor]]
+"""The same of the policies themselves."""
 
 PROBES = {
     "answer_search": "toybed.agents.probes.answer_search:answer_search",
@@ -40,6 +40,10 @@ POLICY_PROBES = {
     "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
 }
 """Where each probe of policies has its function, by name."""
+
+
+DRAWING = frozenset({"hybrids", "steering", "update_anatomy"})
+"""Probes with controls that are drawn, for each run by its own seed: an interval over seeds is one over draws, too."""
 
 
 def get_probe(name: str) -> Probe:

@@ -12,7 +12,7 @@ from torch import nn
 
 from toybed.agents.config import Learning, Supervised
 from toybed.agents.optimization import StackedAdam
-from toybed.agents.policies import Policy, choose, flat_parameters, load_flat, make_policy, summed_rows
+from toybed.agents.policies import Policy, choose, flat_parameters, linear, load_flat, make_policy, summed_rows
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
 from toybed.agents.supervised import fine_tune
@@ -151,6 +151,38 @@ def test_independence_holds_at_every_allowed_width(name, options, rows):
         single = gradients(SEEDS[run : run + 1], observation[run : run + 1])
         for number, (many, one) in enumerate(zip(stack, single, strict=True)):
             assert torch.equal(many[run], one[0]), f"parameter {number} of run {run}"
+
+
+@pytest.mark.parametrize("words", [1, 2, 3, 4, 5, 6, 7, 10, 13, 19, 31])
+def test_logits_of_any_vocabulary_are_a_runs_own_bits(words):
+    """Values and gradients, at every size of stack and place in it, for rows that fill 16 bytes and that do not."""
+    random = np.random.default_rng(0)
+
+    def draw(*shape):
+        return torch.from_numpy(random.standard_normal((8, *shape), dtype=np.float32))
+
+    def found(runs, numbers, slope):
+        bias, units, weight = (x[runs].clone().requires_grad_() for x in numbers)
+        logits = linear(bias, units, weight)
+        return logits.detach(), *torch.autograd.grad((logits * slope[runs]).sum(), (bias, units, weight))
+
+    for rows, width in ((1, 8), (3, 64), (7, 12), (50, 64), (96, 64), (150, 128)):
+        numbers, slope = (draw(1, words), draw(rows, width), draw(width, words)), draw(rows, words)
+        stack = found(slice(0, 8), numbers, slope)
+        torch.testing.assert_close(stack[0], torch.baddbmm(*numbers))
+        for first, runs in ((0, 1), (3, 1), (7, 1), (1, 2), (5, 3)):
+            part = found(slice(first, first + runs), numbers, slope)
+            for many, few in zip(stack, part, strict=True):
+                assert torch.equal(many[first : first + runs], few), (rows, width, first, runs)
+
+
+@pytest.mark.parametrize("policy", ["mlp", "gru", "transformer"])
+@pytest.mark.parametrize("words", [5, 7])
+def test_a_run_in_a_stack_is_the_run_alone_where_words_do_not_fill_16_bytes(policy, words):
+    env = world(policy, replace(ENV, operations=words))
+    stack = train(policy, "grpo", SEEDS[:3], env=env)
+    for run in range(3):
+        assert_same_run(stack, run, train(policy, "grpo", SEEDS[run : run + 1], env=env))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
