@@ -265,7 +265,7 @@ def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple
         return {}
     chosen = {}
     for arm, options in study.tuning.runs(size, device).items():
-        label = study.tuning.best({label: _records(runs, store) for label, runs in options.items()})
+        label = study.tuning.best({label: records(runs, store) for label, runs in options.items()})
         chosen[arm] = (label, study.tuning.final(size, arm, options[label][0].setting))
     return chosen
 
@@ -278,12 +278,17 @@ def load_records(study: Study, size: str, seeds: int, device: str, store: Store)
     """
     settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store).items()}
     return {
-        arm: _records(runs, store, parameters=arm in study.keeps)
+        arm: records(runs, store, parameters=arm in study.keeps)
         for arm, runs in study.runs(size, seeds, device, settings).items()
     }
 
 
-def _records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:
+def records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:
+    """The curves of runs of one setting, and where asked for their parameters.
+
+    Raises:
+        ToybedError: a run is missing.
+    """
     loaded = [store.run(run.id) for run in runs]
     first = loaded[0].curves
     return Records(

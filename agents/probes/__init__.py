@@ -2,7 +2,7 @@
 
 A probe gets the world, the policies and those that the runs started with, and returns measures ``[S]`` by name; NaN
 where a run has nothing to measure. Most read policies as tables ``[S, C, V]``; those of :data:`POLICY_PROBES` read the
-policies themselves, their parameters or hidden states.
+policies themselves, their parameters or hidden states, and so does a probe of one's own, named ``module:name``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from toybed.agents.policies import Policy
 from toybed.envs.core import TokenEnv
 from toybed.errors import unknown
+from toybed.own import is_own, load
 
 Probe = Callable[[TokenEnv, Tensor, Tensor], dict[str, Tensor]]
 PolicyProbe = Callable[[TokenEnv, Policy, Policy], dict[str, Tensor]]
@@ -53,13 +54,18 @@ def get_probe(name: str) -> Probe:
 
 
 def get_policy_probe(name: str) -> PolicyProbe:
-    """The named probe of policies.
+    """The named probe of policies; ``module:name`` is a function of one's own.
 
     Raises:
         ToybedError: there is none; the message has the nearest one.
     """
-    probe: PolicyProbe = _find(name, POLICY_PROBES)
+    probe: PolicyProbe = load(name, "probe") if is_own(name) else _find(name, POLICY_PROBES)
     return probe
+
+
+def reads_policies(name: str) -> bool:
+    """Whether a probe reads policies, and not tables: one of one's own always does."""
+    return name in POLICY_PROBES or is_own(name)
 
 
 def _find(name: str, places: Mapping[str, str]) -> Any:
