@@ -49,7 +49,9 @@ class ModulePolicy(Policy):
         # In a tuple, so that its parameters are not taken for the policy's.
         self._module = (modules[0].to(env.device),)
         each = zip(*(module.parameters() for module in modules), strict=True)
-        self.stacked = nn.ParameterList(nn.Parameter(torch.stack([p.detach() for p in ps]).to(env.device)) for ps in each)
+        self.stacked = nn.ParameterList(
+            nn.Parameter(torch.stack([p.detach() for p in ps]).to(env.device)) for ps in each
+        )
 
     def forward(self, observation: Tensor) -> Tensor:
         """Logits ``[S, N, V]`` for ``observation [S, N, F]``."""
@@ -87,7 +89,7 @@ def own_policy(found: Any, name: str, env: TokenEnv, streams: Streams, **options
         ToybedError: it is neither.
     """
     if isinstance(found, type) and issubclass(found, Policy):
-        policy: Policy = found(env, streams, **options)  # type: ignore[arg-type]
+        policy: Policy = found(env, streams, **options)
         return policy
     if isinstance(found, type) and issubclass(found, nn.Module):
         return ModulePolicy(env, streams, partial(found, env.observation_sizes, env.vocabulary, **options))

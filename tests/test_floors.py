@@ -21,11 +21,21 @@ FLOORS = (
     ("objectives", "measures", "laws", "stats"),
     ("envs",),
     ("agents",),
-    ("exact", "study", "store", "executors", "runner", "recipes", "loading", "plotting", "llm"),
+    ("exact", "study", "store", "executors", "runner", "recipes", "loading", "live", "plotting", "llm"),
     ("benchmarks",),
     (
         *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
-        *("comparing", "comparing_figure", "front", "doctor", "watching", "watching_frame"),
+        *(
+            "asking",
+            "comparing",
+            "comparing_figure",
+            "comparing_text",
+            "front",
+            "verbs",
+            "doctor",
+            "watching",
+            "watching_frame",
+        ),
         *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
     ),
 )

@@ -16,14 +16,36 @@ Written once, here, and used in every docstring and shape comment:
 Objectives take tensors ``[..., B, G, T]``: all leading axes are free. Entropy is in nats per token unless a
 name says "sequence".
 
-Importing this package imports none of its heavy dependencies; sub-packages are loaded when they are first used.
+Ten names to begin with: ``train``, ``compare``, ``ask`` and ``load``; ``objectives``, ``envs`` and ``agents``;
+``measures``, ``stats`` and ``testing``. Importing this package imports none of its heavy dependencies; what a name
+stands for is loaded when it is first used.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from toybed import agents as agents
+    from toybed import envs as envs
+    from toybed import measures as measures
+    from toybed import objectives as objectives
+    from toybed import stats as stats
+    from toybed import testing as testing
+    from toybed.agents.training import train as train
+    from toybed.asking import ask as ask
+    from toybed.comparing import compare as compare
+    from toybed.loading import load as load
 
 __version__ = "0.1.0"
 
+__all__ = ["agents", "ask", "compare", "envs", "load", "measures", "objectives", "stats", "testing", "train"]
+
+_FUNCTIONS = {
+    "ask": "toybed.asking",
+    "compare": "toybed.comparing",
+    "load": "toybed.loading",
+    "train": "toybed.agents.training",
+}
 _SUBMODULES = (
     "agents",
     "benchmarks",
@@ -43,6 +65,10 @@ _SUBMODULES = (
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return import_module(f"{__name__}.{name}")
-    if name == "train":
-        return import_module(f"{__name__}.agents.training").train
+    if name in _FUNCTIONS:
+        return getattr(import_module(_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'toybed' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

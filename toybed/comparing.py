@@ -15,7 +15,7 @@ from toybed.agents.config import Setting, Spec
 from toybed.agents.results import Curve, Results, RunResult
 from toybed.envs import make
 from toybed.errors import ToybedError
-from toybed.own import is_own, name_of
+from toybed.own import name_of
 from toybed.progress import Bar
 from toybed.recipes import recipe, world_named
 from toybed.stats import Array, Interval, mean_interval
@@ -25,7 +25,7 @@ from toybed.study import MIN_RUNS, Records, Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from toybed.runner import Progress
+    from toybed.runner import Progress, Watch
 
 SEEDS = 6
 POINTS = 20
@@ -137,6 +137,7 @@ def compare(
     device: str = "cpu",
     workers: int = 1,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Comparison:
     """Train objectives in one world from the same bases, and compare each with the first, paired by seed.
 
@@ -146,14 +147,14 @@ def compare(
     Args:
         *objectives: two or more: names of the catalogue, ``module:name`` of your own, Specs with hyper-parameters, or
             functions of a module.
-        on: a world by name (``chain_reach`` or ``ChainReach``), ``module:name`` of your own, a Spec with knobs, a world.
+        on: a world by name (``chain_reach`` or ``ChainReach``), ``module:name`` of your own, a Spec with knobs, an env.
         seeds: runs of each.
         updates: of each; by default those of the world's recipe (:mod:`toybed.recipes`).
         rates: the learning rate of all, or one for each; by default that of the recipe for all.
         store: a file that keeps the runs, so that asking again is instant; None keeps nothing.
         device: "cpu" or "cuda".
         workers: processes; 1 is this one.
-        progress: hears of it.
+        progress, watch: hear of it, see :func:`toybed.runner.run_sweep`.
 
     Raises:
         ToybedError: a name is unknown or a value not allowed.
@@ -165,7 +166,7 @@ def compare(
     runs = {name: [Run(setting, seed, device) for seed in range(seeds)] for name, setting in settings.items()}
     every = [run for arm in runs.values() for run in arm]
     with Store(":memory:" if store is None else store) as kept:
-        runner.run_sweep(every, kept, workers=workers, progress=progress or Bar(quiet=True))
+        runner.run_sweep(every, kept, workers=workers, progress=progress or Bar(quiet=True), watch=watch)
         records = {name: runner.records(arm, kept) for name, arm in runs.items()}
     first = every[0].setting
     ends, rollouts, took = at_equal_rollouts(records)
@@ -215,9 +216,8 @@ def _objective(objective: Any) -> Spec:
 
 
 def _label(spec: Spec) -> str:
-    """``grpo``, ``grpo clip_high=0.28``, or the name after the colon of one's own."""
-    name = spec.name.split(":")[1] if is_own(spec.name) else spec.name
-    return " ".join([name, *(f"{key}={value}" for key, value in spec.options.items())])
+    """``grpo``, ``grpo clip_high=0.28``, ``my_losses:my_loss``."""
+    return " ".join([spec.name, *(f"{key}={value}" for key, value in spec.options.items())])
 
 
 def _rates(rates: Any, count: int) -> list[float | None]:

@@ -51,7 +51,7 @@ def _curves(axes: Axes, comparison: Comparison, measure: str, colours: dict[str,
 def _intervals(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> None:
     """One line for each difference: its estimate and 95 % interval, 0 marked."""
     reward = "success" if comparison.binary else "reward"
-    words = {"reward_test": reward, "entropy_test": "entropy"}
+    words = {"reward_test": reward, "entropy_test": "entropy (nats)"}
     found = [d for d in comparison.differences if np.isfinite(d.estimate)]
     for place, d in enumerate(found):
         axes.plot([d.low, d.high], [place, place], color=colours[d.objective], linewidth=2.2)

@@ -48,7 +48,8 @@ class Loaded(Results):
             if column not in COLUMNS:
                 raise unknown("column", column, COLUMNS)
         kept = [i for i, about in enumerate(self.about) if all(about[c] == value for c, value in wanted.items())]
-        return Loaded([self[i] for i in kept], *([part[i] for i in kept] for part in (self.about, self.configs)), self.verdicts)
+        runs, about, configs = ([part[i] for i in kept] for part in (self, self.about, self.configs))
+        return Loaded(runs, about, configs, self.verdicts)
 
 
 COLUMNS = ("run", "objective", "world", "policy", "learner", "learning_rate", "seed", "code")
@@ -75,9 +76,7 @@ def load(store: str | Path = "toybed.sqlite") -> Loaded:
                 curves[run][name] = curve(steps, values)
         verdicts = [json.loads(row[0]) for row in db.execute("SELECT verdict FROM verdicts ORDER BY study, seeds DESC")]
     configs = [json.loads(row[1]) for row in rows]
-    about = [
-        describe(row[0], config, row[2], json.loads(row[3])) for row, config in zip(rows, configs, strict=True)
-    ]
+    about = [describe(row[0], config, row[2], json.loads(row[3])) for row, config in zip(rows, configs, strict=True)]
     runs = [RunResult(curves[row[0]], row[4], row[5]) for row in rows]
     return Loaded(runs, about, configs, verdicts)
 
@@ -125,4 +124,6 @@ def read_only(store: str | Path) -> Iterator[sqlite3.Connection]:
                 raise ToybedError(f"{path} is not a toybed store; choose another with --store")
             yield db
     except sqlite3.DatabaseError as error:
-        raise ToybedError(f"store {path} cannot be read ({str(error).splitlines()[0]}); toybed doctor looks closer") from error
+        raise ToybedError(
+            f"store {path} cannot be read ({str(error).splitlines()[0]}); toybed doctor looks closer"
+        ) from error
