@@ -25,6 +25,7 @@ from toybed.agents.meter import Meter
 from toybed.agents.optimization import POLICY_LOST
 from toybed.agents.policies import POLICIES, Policy, flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
+from toybed.agents.recipes import recipe
 from toybed.agents.results import Results, RunResult
 from toybed.agents.soft_actor_critic import SoftActorCritic
 from toybed.agents.subnetworks import trained_entries
@@ -148,7 +149,8 @@ def train(
         device: "cpu" or "cuda".
         **changes: fields of :class:`~toybed.agents.config.Setting` (:data:`OF_SETTING`) or of
             :class:`~toybed.agents.config.Learning` (``updates``, ``group``, ...). A world may be given as it is, a
-            policy as the class of a module, probes as functions.
+            policy as the class of a module, probes as functions. In another world than the usual one the base policy is
+            that of the world's :func:`~toybed.agents.recipes.recipe`; ``supervised=None`` is none.
 
     Raises:
         ToybedError: a name is unknown or a value not allowed.
@@ -186,6 +188,8 @@ def setting_of(changes: Mapping[str, Any]) -> Setting:
     if "probes" in own:
         own["probes"] = tuple(probe if isinstance(probe, str) else name_of(probe) for probe in own["probes"])
     own |= {name: spec_of(own[name]) for name in ("world", "policy") if name in own}
+    if "world" in own and "supervised" not in own:
+        own["supervised"] = recipe(own["world"]).supervised
     return Setting(**own).with_learning(**learning)
 
 

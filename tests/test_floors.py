@@ -21,12 +21,13 @@ FLOORS = (
     ("objectives", "measures", "laws", "stats"),
     ("envs",),
     ("agents",),
-    ("exact", "study", "store", "executors", "runner", "recipes", "loading", "live", "plotting", "llm"),
+    ("exact", "study", "store", "executors", "runner", "loading", "live", "plotting", "llm"),
     ("benchmarks",),
     (
         *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
         *(
             "asking",
+            "examples",
             "comparing",
             "comparing_figure",
             "comparing_text",

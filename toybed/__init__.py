@@ -22,19 +22,7 @@ stands for is loaded when it is first used.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from toybed import agents as agents
-    from toybed import envs as envs
-    from toybed import measures as measures
-    from toybed import objectives as objectives
-    from toybed import stats as stats
-    from toybed import testing as testing
-    from toybed.agents.training import train as train
-    from toybed.asking import ask as ask
-    from toybed.comparing import compare as compare
-    from toybed.loading import load as load
+from typing import Any
 
 __version__ = "0.1.0"
 

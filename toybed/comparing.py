@@ -12,12 +12,12 @@ import numpy as np
 
 from toybed import runner
 from toybed.agents.config import Setting, Spec
+from toybed.agents.recipes import recipe, world_named
 from toybed.agents.results import Curve, Results, RunResult
 from toybed.envs import make
 from toybed.errors import ToybedError
 from toybed.own import name_of
 from toybed.progress import Bar
-from toybed.recipes import recipe, world_named
 from toybed.stats import Array, Interval, mean_interval
 from toybed.store import Store
 from toybed.study import MIN_RUNS, Records, Run
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from toybed.runner import Progress, Watch
 
 SEEDS = 6
-POINTS = 20
-"""Measurements along a run."""
+POINTS = 30
+"""Measurements along a run; as many as the standard questions have, so that runs in a store serve both."""
 MEASURES = ("reward_test", "entropy_test")
 """What is compared at the end: held-out success (or reward), and entropy on the same prompts, in nats per token."""
 
@@ -149,7 +149,7 @@ def compare(
             functions of a module.
         on: a world by name (``chain_reach`` or ``ChainReach``), ``module:name`` of your own, a Spec with knobs, an env.
         seeds: runs of each.
-        updates: of each; by default those of the world's recipe (:mod:`toybed.recipes`).
+        updates: of each; by default those of the world's recipe (:mod:`toybed.agents.recipes`).
         rates: the learning rate of all, or one for each; by default that of the recipe for all.
         store: a file that keeps the runs, so that asking again is instant; None keeps nothing.
         device: "cpu" or "cuda".

@@ -48,8 +48,8 @@ class Loaded(Results):
             if column not in COLUMNS:
                 raise unknown("column", column, COLUMNS)
         kept = [i for i, about in enumerate(self.about) if all(about[c] == value for c, value in wanted.items())]
-        runs, about, configs = ([part[i] for i in kept] for part in (self, self.about, self.configs))
-        return Loaded(runs, about, configs, self.verdicts)
+        about, configs = ([part[i] for i in kept] for part in (self.about, self.configs))
+        return Loaded([self[i] for i in kept], about, configs, self.verdicts)
 
 
 COLUMNS = ("run", "objective", "world", "policy", "learner", "learning_rate", "seed", "code")

@@ -77,7 +77,6 @@ def targets_in(config: Any) -> Iterator[str]:
             yield from targets_in(value)
 
 
-@cache
 def code_of(target: str) -> str:
     """A hash of the module behind ``module:name`` and of what it imports from its own folder, comments left out.
 
@@ -93,8 +92,14 @@ def code_of(target: str) -> str:
         raise ToybedError(
             f"{target!r} has no file, and a run that is kept is named by its code; allowed: a module in a file"
         )
+    return _code(Path(file), module)
+
+
+@cache
+def _code(file: Path, module: str) -> str:
+    """Of a file as it was when it was asked for first: what was imported does not change with the file."""
     digest = hashlib.sha256()
-    for path in sorted(_reached(Path(file), module)):
+    for path in sorted(_reached(file, module)):
         digest.update(ast.dump(ast.parse(path.read_text(encoding="utf-8"))).encode())
     return digest.hexdigest()[:16]
 
