@@ -14,7 +14,7 @@ from torch import Tensor
 from toybed.agents.adaptation import AdaptationMeter
 from toybed.agents.optimization import CAUSES
 from toybed.agents.policies import Policy
-from toybed.agents.probes import DRAWING, POLICY_PROBES, Probe, get_policy_probe, get_probe
+from toybed.agents.probes import DRAWING, Probe, get_policy_probe, get_probe, reads_policies
 from toybed.agents.results import Curve, RunResult
 from toybed.agents.sampled_worth import sampled_worth
 from toybed.envs.core import MAX_ENUMERATED, Evaluation, TokenEnv, sample_of
@@ -57,8 +57,8 @@ class Meter:
         seeds: Sequence[int] = (),
     ) -> None:
         self._env, self._policy, self._adaptation, self._start_policy = env, policy, adaptation, start
-        self._policy_probes = [self._given(get_policy_probe, name, seeds) for name in probes if name in POLICY_PROBES]
-        self._probes = [self._given(get_probe, name, seeds) for name in probes if name not in POLICY_PROBES]
+        self._policy_probes = [self._given(get_policy_probe, name, seeds) for name in probes if reads_policies(name)]
+        self._probes = [self._given(get_probe, name, seeds) for name in probes if not reads_policies(name)]
         if self._policy_probes and start is None:
             raise ToybedError("Meter: probes of policies compare with the start: pass start=..., a copy of the policy")
         self._start = policy.table(env) if self._probes else None

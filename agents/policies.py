@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from toybed.envs.core import ILLEGAL, TokenEnv
 from toybed.errors import ToybedError, unknown
+from toybed.own import is_own, load
 from toybed.streams import Streams
 
 TABLE_ROWS = 2**14
@@ -221,7 +222,8 @@ def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], *, stream: str =
     """The named policy for runs of the given seeds, on the world's device.
 
     Args:
-        name: one of :data:`POLICIES`.
+        name: one of :data:`POLICIES`; or ``module:name``, a module of one's own
+            (:class:`~toybed.agents.modules.ModulePolicy`).
         env: the world.
         seeds: the runs' root seeds.
         stream: name of the initial weights' randomness: networks of one run that are to differ have streams of their
@@ -231,10 +233,15 @@ def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], *, stream: str =
     Raises:
         ToybedError: the name is unknown, an option is out of range, or the policy cannot read this world.
     """
+    streams = Streams(stream, seeds, env.device)
+    if is_own(name):
+        from toybed.agents.modules import own_policy
+
+        return own_policy(load(name, "policy"), name, env, streams, **options)
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
     module, class_name = POLICIES[name].split(":")
-    policy: Policy = getattr(import_module(module), class_name)(env, Streams(stream, seeds, env.device), **options)
+    policy: Policy = getattr(import_module(module), class_name)(env, streams, **options)
     return policy
 
 

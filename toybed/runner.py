@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -40,6 +40,10 @@ class Progress(Protocol):
 
     def finish(self, runs: int) -> None:
         """``runs`` more are in the store."""
+
+
+Watch = Callable[[Sequence[Run], int, float, float], None]
+"""What else may hear of it: ``(runs of a stack, update, mean reward, mean entropy)``."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def run_sweep(
     progress: Progress,
     phase: str = "",
     keep: Collection[str] = (),
+    watch: Watch | None = None,
 ) -> None:
     """Compute the runs that the store does not have: bases first, and runs that others continue before these.
 
@@ -98,6 +103,7 @@ def run_sweep(
         progress: hears of it.
         phase: what this sweep is for, where it is not the whole.
         keep: ids of the ends (:attr:`~toybed.study.Run.end_id`) that are kept, too.
+        watch: hears of every update of every stack.
 
     Raises:
         ToybedError: a device is missing, or a worker failed.
@@ -116,7 +122,7 @@ def run_sweep(
         _make_bases(todo, store, executor, workers)
         wanted = {run.before.id for run in todo if run.before} | {run.id for run in todo if run.end_id in keep}
         for wave in waves:
-            _train(wave, wanted, store, executor, workers, progress)
+            _train(wave, wanted, store, executor, workers, progress, watch)
 
 
 def _lacks(store: Store, run: Run, keep: Collection[str]) -> bool:
@@ -138,14 +144,24 @@ def _waves(missing: Sequence[Run], store: Store) -> list[list[Run]]:
 
 
 def _train(
-    runs: Sequence[Run], wanted: set[str], store: Store, executor: Executor, workers: int, progress: Progress
+    runs: Sequence[Run],
+    wanted: set[str],
+    store: Store,
+    executor: Executor,
+    workers: int,
+    progress: Progress,
+    watch: Watch | None,
 ) -> None:
     """Train runs whose starts are all in the store; keep the ends of those that are wanted."""
     stacks = [_stack(part, wanted, store) for part in _parts(runs, workers)]
     facts = manifest()
-    for index, (results, seconds) in executor.run(
-        stacks, lambda index, _, r, h: progress.advance(len(stacks[index].runs), r, h)
-    ):
+
+    def seen(index: int, update: int, reward: float, entropy: float) -> None:
+        progress.advance(len(stacks[index].runs), reward, entropy)
+        if watch is not None:
+            watch(stacks[index].runs, update, reward, entropy)
+
+    for index, (results, seconds) in executor.run(stacks, seen):
         made = {**facts, "seconds": seconds / len(results), "stack": len(results)}
         for run, result in zip(stacks[index].runs, results, strict=True):
             if run.id in wanted:
@@ -266,7 +282,7 @@ def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple
     chosen = {}
     candidates = study.tuning.candidates(size)
     for arm, options in study.trials(size, device).items():
-        label = study.tuning.best({label: _records(runs, store) for label, runs in options.items()})
+        label = study.tuning.best({label: records(runs, store) for label, runs in options.items()})
         chosen[arm] = (label, study.tuning.final(size, arm, candidates[arm][label]))
     return chosen
 
@@ -279,12 +295,17 @@ def load_records(study: Study, size: str, seeds: int, device: str, store: Store)
     """
     settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store).items()}
     return {
-        arm: _records(runs, store, parameters=arm in study.keeps)
+        arm: records(runs, store, parameters=arm in study.keeps)
         for arm, runs in study.runs(size, seeds, device, settings).items()
     }
 
 
-def _records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:
+def records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:
+    """The curves of runs of one setting, and where asked for their parameters.
+
+    Raises:
+        ToybedError: a run is missing.
+    """
     loaded = [store.run(run.id) for run in runs]
     first = loaded[0].curves
     return Records(
@@ -315,6 +336,7 @@ def answer(
     device: str = "cpu",
     workers: int = 1,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Run a question and judge it; the answer is kept in the store and returned as the command line prints it.
 
@@ -332,11 +354,12 @@ def answer(
     if study.tuning is not None:
         trials = study.trials(size, device)
         every = [run for options in trials.values() for runs in options.values() for run in runs]
-        run_sweep(every, store, workers=workers, progress=progress, phase="tuning")
+        run_sweep(every, store, workers=workers, progress=progress, phase="tuning", watch=watch)
     chosen = tuned(study, size, device, store)
     sweep = study.runs(size, count, device, {arm: setting for arm, (_, setting) in chosen.items()})
     keep = {run.end_id for arm in study.keeps for run in sweep.get(arm, [])}
-    run_sweep([run for arm in sweep.values() for run in arm], store, workers=workers, progress=progress, keep=keep)
+    wanted = [run for arm in sweep.values() for run in arm]
+    run_sweep(wanted, store, workers=workers, progress=progress, keep=keep, watch=watch)
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
         "study": study.name,

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 import toybed
 from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
+from toybed.own import code_of, is_own, load, targets_in
 from toybed.stats import Interval
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 Outcome = Literal["supported", "refuted", "undecided"]
 SIZES = ("quick", "standard", "full")
 
-_DETERMINING = ("objectives", "measures", "envs", "agents", "seeding.py", "streams.py")
+_DETERMINING = ("objectives", "measures", "envs", "agents", "own.py", "seeding.py", "streams.py")
 """The code that determines a run's numbers, within the package."""
 
 
@@ -94,7 +95,8 @@ class Run:
 
 
 def _hash(kind: str, config: Mapping[str, Any], seed: int, device: str) -> str:
-    text = json.dumps([kind, config, seed, device, code_version()], sort_keys=True)
+    own = {target: code_of(target) for target in targets_in(config)}
+    text = json.dumps([kind, config, seed, device, code_version(), *([own] if own else [])], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -383,12 +385,23 @@ def studies() -> dict[str, Study]:
 
 
 def get(name: str) -> Study:
-    """The named question.
+    """The named question; ``module:name`` is a :class:`Study` of one's own.
 
     Raises:
         ToybedError: there is none; the message has the nearest one.
     """
+    if is_own(name):
+        return _own_study(name)
     known = studies()
     if name not in known:
         raise unknown("question", name, known, "toybed list questions shows all")
     return known[name]
+
+
+def _own_study(name: str) -> Study:
+    found = load(name, "question")
+    if not isinstance(found, Study):
+        raise ToybedError(f"{name} is a {type(found).__name__}; allowed: a toybed.study.Study")
+    if found.name in studies() and _STUDIES[found.name] is not found:
+        raise ToybedError(f"{name}: a question has the name {found.name!r} already; give yours another")
+    return found

@@ -2,7 +2,8 @@
 
 A probe gets the world, the policies and those that the runs started with, and returns measures ``[S]`` by name; NaN
 where a run has nothing to measure. Most read policies as tables ``[S, C, V]``; those of :data:`POLICY_PROBES` read the
-policies themselves, their parameters or hidden states. Those of :data:`DRAWING` also get the runs' root seeds.
+policies themselves, their parameters or hidden states, and so does a probe of one's own, named ``module:name``. Those
+of :data:`DRAWING` also get the runs' root seeds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from toybed.errors import unknown
+from toybed.own import is_own, load
 
 Probe = Callable[..., dict[str, Tensor]]
 """Of the world, policies and starts: tables ``[S, C, V]``; and ``seeds=``, where it draws."""
@@ -57,13 +59,18 @@ def get_probe(name: str) -> Probe:
 
 
 def get_policy_probe(name: str) -> PolicyProbe:
-    """The named probe of policies.
+    """The named probe of policies; ``module:name`` is a function of one's own.
 
     Raises:
         ToybedError: there is none; the message has the nearest one.
     """
-    probe: PolicyProbe = _find(name, POLICY_PROBES)
+    probe: PolicyProbe = load(name, "probe") if is_own(name) else _find(name, POLICY_PROBES)
     return probe
+
+
+def reads_policies(name: str) -> bool:
+    """Whether a probe reads policies, and not tables: one of one's own always does."""
+    return name in POLICY_PROBES or is_own(name)
 
 
 def _find(name: str, places: Mapping[str, str]) -> Any:
