@@ -21,7 +21,7 @@ FLOORS = (
     ("objectives", "measures", "laws", "stats"),
     ("envs",),
     ("agents",),
-    ("exact", "study", "store", "executors", "runner", "plotting", "llm"),
+    ("exact", "study", "store", "executors", "memory", "cluster", "runner", "plotting", "llm"),
     ("benchmarks",),
     (
         *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
