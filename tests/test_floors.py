@@ -21,7 +21,7 @@ FLOORS = (
     ("objectives", "measures", "laws", "stats"),
     ("envs",),
     ("agents",),
-    ("exact", "study", "store", "executors", "runner", "loading", "live", "plotting", "llm"),
+    ("exact", "study", "store", "executors", "memory", "cluster", "runner", "loading", "live", "plotting", "llm"),
     ("benchmarks",),
     (
         *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),

@@ -101,6 +101,8 @@ class Run:
     """cpu or cuda."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
     """Processes of this machine, one torch thread each; by default one a core."""
+    cluster: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Instead: all cores of the Ray cluster at this address ("10.0.0.1:6379"; auto: the one of this machine)."""
     store: Path = STORE
     """The file that keeps what is finished; the same command continues where it was stopped."""
     report: Annotated[Path | None, arg(metavar="PATH")] = None
@@ -118,6 +120,8 @@ class Run:
         question = study.get(self.name)
         if self.quick and self.full:
             raise ToybedError("--quick and --full: choose one, or neither for the standard size")
+        if self.cluster is not None and self.workers is not None:
+            raise ToybedError("--cluster and --workers: choose one; of a cluster all cores are used")
         size = "quick" if self.quick else "full" if self.full else "standard"
         runner.check_device(self.device)
         if self.report is not None:
@@ -133,6 +137,7 @@ class Run:
                     seeds=self.seeds,
                     device=self.device,
                     workers=cores() if self.workers is None else self.workers,
+                    cluster=self.cluster,
                     progress=bar,
                     watch=seen,
                 )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ import toybed
 from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
 from toybed.executors import Executor, Here, Processes, Report
+from toybed.memory import most_runs
 from toybed.store import Store
 from toybed.study import FIRST_TUNING_SEED, SIZES, Parameters, Records, Run, Study, code_version
 
@@ -63,8 +64,26 @@ class Stack:
     found: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class _Stacks(Sequence[Stack]):
+    """Stacks that are built when they are handed out, so that a long sweep's are not in memory all at once."""
+
+    parts: Sequence[Sequence[Run]]
+    build: Callable[[Sequence[Run]], Stack]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.build(self.parts[index])
+
+
 def compute(stack: Stack, report: Report) -> Any:
-    """What a worker does with a stack: a matrix of base parameters, or a list of run results with the seconds taken."""
+    """What a worker does with a stack.
+
+    Returns:
+        A matrix of base parameters; or a list of run results, and where and how fast they were made.
+    """
     import torch
 
     from toybed.agents.training import train_bases, train_runs
@@ -81,15 +100,18 @@ def compute(stack: Stack, report: Report) -> Any:
     )
     if not stack.keep:
         results = [replace(result, parameters=None) for result in results]
-    return results, time.perf_counter() - started
+    seconds = (time.perf_counter() - started) / len(results)
+    made = {"seconds": seconds, "stack": len(results), "platform": platform.platform(), "cores": os.cpu_count()}
+    return results, made
 
 
 def run_sweep(
     runs: Sequence[Run],
     store: Store,
     *,
-    workers: int,
+    workers: int = 1,
     progress: Progress,
+    cluster: str | None = None,
     phase: str = "",
     keep: Collection[str] = (),
     watch: Watch | None = None,
@@ -99,17 +121,20 @@ def run_sweep(
     Args:
         runs: what is wanted.
         store: what there is, and where results go.
-        workers: processes; 1 is this one.
+        workers: processes; 1 is this one. Of a cluster all cores are used.
         progress: hears of it.
+        cluster: the address of a Ray cluster (:class:`~toybed.cluster.RayCluster`) that does the work.
         phase: what this sweep is for, where it is not the whole.
         keep: ids of the ends (:attr:`~toybed.study.Run.end_id`) that are kept, too.
         watch: hears of every update of every stack.
 
     Raises:
-        ToybedError: a device is missing, or a worker failed.
+        ToybedError: a device or the cluster is missing, or a worker failed.
     """
     for device in {run.device for run in runs}:
         check_device(device)
+        if cluster is not None and device != "cpu":
+            raise ToybedError(f"device is {device!r} with a cluster; allowed there: cpu")
     finished = store.finished()
     missing = list({run.id: run for run in runs if run.id not in finished or _lacks(store, run, keep)}.values())
     waves = _waves(missing, store)
@@ -118,11 +143,19 @@ def run_sweep(
     progress.begin(finished_runs + len(todo), finished_runs, sum(run.setting.learning.updates for run in todo), phase)
     if not missing:
         return
-    with Processes(compute, workers) if workers > 1 else nullcontext(Here(compute)) as executor:
-        _make_bases(todo, store, executor, workers)
+    with _executor(workers, cluster) as executor:
+        _make_bases(todo, store, executor)
         wanted = {run.before.id for run in todo if run.before} | {run.id for run in todo if run.end_id in keep}
         for wave in waves:
-            _train(wave, wanted, store, executor, workers, progress, watch)
+            _train(wave, wanted, store, executor, progress, watch)
+
+
+def _executor(workers: int, cluster: str | None) -> AbstractContextManager[Executor]:
+    if cluster is not None:
+        from toybed.cluster import RayCluster
+
+        return RayCluster(compute, cluster)
+    return Processes(compute, workers) if workers > 1 else nullcontext(Here(compute))
 
 
 def _lacks(store: Store, run: Run, keep: Collection[str]) -> bool:
@@ -148,22 +181,21 @@ def _train(
     wanted: set[str],
     store: Store,
     executor: Executor,
-    workers: int,
     progress: Progress,
     watch: Watch | None,
 ) -> None:
     """Train runs whose starts are all in the store; keep the ends of those that are wanted."""
-    stacks = [_stack(part, wanted, store) for part in _parts(runs, workers)]
+    parts = _parts(runs, executor.workers, executor.memory)
     facts = manifest()
 
     def seen(index: int, update: int, reward: float, entropy: float) -> None:
-        progress.advance(len(stacks[index].runs), reward, entropy)
+        progress.advance(len(parts[index]), reward, entropy)
         if watch is not None:
-            watch(stacks[index].runs, update, reward, entropy)
+            watch(parts[index], update, reward, entropy)
 
-    for index, (results, seconds) in executor.run(stacks, seen):
-        made = {**facts, "seconds": seconds / len(results), "stack": len(results)}
-        for run, result in zip(stacks[index].runs, results, strict=True):
+    for index, (results, there) in executor.run(_Stacks(parts, lambda part: _stack(part, wanted, store)), seen):
+        made = {**facts, **there}
+        for run, result in zip(parts[index], results, strict=True):
             if run.id in wanted:
                 # Nobody goes on from the middle of a run that diverged.
                 end = result.parameters if result.diverged_at is None else np.full_like(result.parameters, np.nan)
@@ -181,13 +213,14 @@ def _stack(part: Sequence[Run], wanted: set[str], store: Store) -> Stack:
     return Stack(tuple(part), starts, any(run.id in wanted for run in part), found)
 
 
-def _make_bases(missing: Sequence[Run], store: Store, executor: Executor, workers: int) -> None:
+def _make_bases(missing: Sequence[Run], store: Store, executor: Executor) -> None:
     """Make the base policies that the missing runs start from, once each."""
     wanted = {run.base_id: run for run in missing if store.base(run.base_id) is None}
     runs = [replace(run, setting=_base_setting(run.setting)) for run in wanted.values()]
-    stacks = [Stack(tuple(part), None) for part in _parts(runs, workers)]
+    parts = _parts(runs, executor.workers, executor.memory)
+    stacks = _Stacks(parts, lambda part: Stack(tuple(part), None))
     for index, parameters in executor.run(stacks, lambda *_: None):
-        for run, row in zip(stacks[index].runs, parameters, strict=True):
+        for run, row in zip(parts[index], parameters, strict=True):
             store.add_base(run.base_id, run.setting.base_config(), run.seed, row)
 
 
@@ -196,8 +229,8 @@ def _base_setting(setting: Setting) -> Setting:
     return Setting(world=setting.world, policy=setting.policy, heads=setting.heads, supervised=setting.supervised)
 
 
-def _parts(runs: Sequence[Run], workers: int) -> list[list[Run]]:
-    """Group runs that may share a stack, evenly, and small enough for the cache and for all workers."""
+def _parts(runs: Sequence[Run], workers: int, memory: float = math.inf) -> list[list[Run]]:
+    """Group runs that may share a stack, evenly, and small enough for the cache, for all workers and their memory."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         config = run.setting.with_learning(learning_rate=1.0).config()
@@ -205,8 +238,9 @@ def _parts(runs: Sequence[Run], workers: int) -> list[list[Run]]:
     parts: list[list[Run]] = []
     for group in groups.values():
         learning = group[0].setting.learning
-        most = max(1, STACK_RESPONSES // (learning.prompts * learning.group))
-        count = ceil(len(group) / most)
+        responses = learning.prompts * learning.group
+        most = min(max(1, STACK_RESPONSES // responses), most_runs(responses, memory))
+        count = math.ceil(len(group) / most)
         parts += [group[i::count] for i in range(count)]
     # No worker should wait while another does the odd stack out: split the last ones.
     while len(parts) % workers and len(parts[-1]) > 1:
@@ -335,6 +369,7 @@ def answer(
     seeds: int | None = None,
     device: str = "cpu",
     workers: int = 1,
+    cluster: str | None = None,
     progress: Progress,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
@@ -354,12 +389,12 @@ def answer(
     if study.tuning is not None:
         trials = study.trials(size, device)
         every = [run for options in trials.values() for runs in options.values() for run in runs]
-        run_sweep(every, store, workers=workers, progress=progress, phase="tuning", watch=watch)
+        run_sweep(every, store, workers=workers, cluster=cluster, progress=progress, phase="tuning", watch=watch)
     chosen = tuned(study, size, device, store)
     sweep = study.runs(size, count, device, {arm: setting for arm, (_, setting) in chosen.items()})
     keep = {run.end_id for arm in study.keeps for run in sweep.get(arm, [])}
     wanted = [run for arm in sweep.values() for run in arm]
-    run_sweep(wanted, store, workers=workers, progress=progress, keep=keep, watch=watch)
+    run_sweep(wanted, store, workers=workers, cluster=cluster, progress=progress, keep=keep, watch=watch)
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
         "study": study.name,
