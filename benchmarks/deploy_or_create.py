@@ -21,13 +21,13 @@ Sweep
 Measure
     The share of RL's gain in success on held-out prompts that is recovered; exact, but of the transformer, which is
     sampled (4 responses a prompt). The probes ``hybrids`` and ``sampled_hybrids``: RL's plans carried out by the base,
-    and the reverse; contexts handed to RL in the order of KL(RL || base), against the
-    share of tokens that fall into them. The probe ``steering``: a direction for each skill, the mean difference of
-    hidden units (RL less base) on problems of other types, added to the base's units where RL would plan that skill.
-    Controls: random directions of the same norm, the same ones at shuffled places, one untargeted direction at every
-    plan; each of these at its own best strength, and layer, chosen on train prompts. Steering is of the MLP: of a
-    transformer it would have to be sampled, for 20 directions and controls at eight strengths in two layers, 22 s a run
-    beside 8 s of training, which the time limit does not leave.
+    and the reverse; contexts handed to RL in the order of KL(RL || base), against the share of tokens that fall into
+    them. The probe ``steering``: a direction for each skill, the mean difference of hidden units (RL less base) on
+    problems of other types, added to the base's units where RL would plan that skill. Controls: random directions of
+    the same norm, the same ones at shuffled places, one untargeted direction at every plan; each of these at its own
+    best strength, and layer, chosen on train prompts. Steering is of the MLP: of a transformer it would have to be
+    sampled, for 20 directions and controls at eight strengths in two layers, 22 s a run beside 8 s of training, which
+    the time limit does not leave.
 Rule of judgement
     Decided by 95 % intervals over seeds, which are worlds, too; each part on its own. Transformer at 0.97: RL's plans
     recover above 0.5; RL's executions below 0.1. MLPs: RL's executions below 0.1 at 0.97 and at 0.75; at 0.97 steering
@@ -83,18 +83,18 @@ AMENDMENTS = (
     "at 64 now. It had no choice of layer (the first recovered about 0.3, the second 0.8) and no gradient of the base.",
     "In the usual world half of all tokens are plans, so that few tokens cannot be enough. The sharp base, whose habit "
     "is mostly right, was added after that had been seen.",
+    "The claim ended with 'a skill that it lacks altogether is created, and no plan recovers it'. No rule asked "
+    "whether it is: in tables it is, in MLPs it is not, which stands beside the claim. The rule was not changed.",
     "A review then asked for other worlds (all seeds had shared one), and noted that most parts that decided follow "
     "from the world: an execution sees neither type nor stage, so that what RL's plans recover is q^D as far as "
     "training leaves q as it was, and a skill that is executed at chance recovers next to nothing. Each seed has a "
     "world of its own now; these parts (supported all, in the first world) stand beside the claim, which no longer "
     "speaks of them. A transformer came in, whose executions see the problem and all that was written, so that "
-    "nothing follows for them; that it learns had been tried for 120 updates on one seed, its hybrids had not. "
+    "nothing follows for them; that it learns had been tried on the first seed, its hybrids had not. "
     "Steering was judged in the better of two layers; but in the second a direction is a vector added to the logits, "
     "which any plan can be had by. Now the first layer alone decides (in the first world it had recovered 0.53, with "
     "a wide spread, and was undecided). 0.95 on the dial, the tables on it and bases that lack three skills are run "
     "at the full size only, to keep the time. All this was written before the first run in more than one world.",
-    "The claim ended with 'a skill that it lacks altogether is created, and no plan recovers it'. No rule asked "
-    "whether it is: in tables it is, in MLPs it is not, which stands beside the claim. The rule was not changed.",
 )
 
 

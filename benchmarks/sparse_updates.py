@@ -80,11 +80,11 @@ AMENDMENTS = (
     "After the first standard run GRPO at the rate 0.003 was added to its curve over the update's size: at the high "
     "rate most runs of five algorithms had gone farther than GRPO of their seed, so that they could not be held "
     "against the curve and the part was undecided.",
+    "Three parts beside the claim were added after that run: what is within a step's reach in pure bf16, more steps, "
+    "and the subnetwork against as many weights of the same size. Their rules were written before they were measured.",
     "A review then asked for the other algorithms at 1e-4, too: the part that holds them against GRPO's curve has "
     "three rates now and not two. And which prompts are in each half, and the places of a shuffled support, had been "
     "drawn once for all seeds; now each seed draws its own. Written before the first run with either.",
-    "Three parts beside the claim were added after that run: what is within a step's reach in pure bf16, more steps, "
-    "and the subnetwork against as many weights of the same size. Their rules were written before they were measured.",
 )
 
 
