@@ -12,12 +12,12 @@ Source
 Sweep
     PlanExec, each seed in a world of its own, a quarter of whose types are hard; a network (MLP, all contexts share its
     parameters), which is what is judged, and a table as a control. GRPO with groups of 13, at the usual, a third and
-    three times the learning rate, for four times the updates, with an entropy bonus, and without clip and division by
-    the standard deviation. Critique-GRPO with groups of 7 sampled responses and one refined one, up to 6 attempts at
-    it: 13 responses at most. Critiques by degree: none, indicative, located, full; the full one with noise, at 0.25
-    also with ratios. One thing changed: ratios in the place of shaping, wrong refinements kept, refinements imitated
-    (SFT) and nothing else; and right solutions in the place of refinements, as many. At the full size also other noise,
-    more attempts, solutions with ratios or imitated, GRPO without clip and standard deviation, and tables by degree.
+    three times the learning rate, for four times the updates, and with an entropy bonus. Critique-GRPO with groups of 7
+    sampled responses and one refined one, up to 6 attempts at it: 13 responses at most. Critiques by degree: none,
+    indicative, located, full; the full one with noise, at 0.25 also with ratios. One thing changed: ratios in the place
+    of shaping, wrong refinements kept, refinements imitated (SFT) and nothing else; and right solutions in the place of
+    refinements, as many. At the full size also other noise, more attempts, solutions with ratios or imitated, GRPO
+    without clip and standard deviation, and tables by degree.
 Measure
     Exact, of held-out prompts: success on all types and on hard ones, entropy, pass@k. Nothing of a critique is seen
     by a policy that is measured.

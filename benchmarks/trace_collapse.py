@@ -37,7 +37,7 @@ Rule of judgement
     parts decide, all with memory: the smallest policy's validity falls by more than 0.05; its accuracy by less than
     0.03; the largest one's validity falls by less than 0.05; and validity beside a right answer is higher in the
     largest than in the smallest. Refuted if one refutes, supported if all support. All else is judged beside it.
-    Six seeds are few, and all have one bank of stories. What was changed after a result had been seen stands in
+    Four seeds are few, and all have one bank of stories. What was changed after a result had been seen stands in
     AMENDMENTS, and in every report.
 What a student should see
     The published direction does not show. With memory the smallest policy writes more after RL (0.57 to 0.75 of the
@@ -74,8 +74,6 @@ AMENDMENTS = (
     "that arms that share a base began with slightly different numbers. And the world's directed questions had been "
     "changed meanwhile: they come in pairs about one story now. The four deciding parts had come out as refuted, "
     "supported, undecided and undecided. Agreement with a rule that most directed questions follow is told since then.",
-    "Four seeds had become six before the third standard run, as many as its time allows; no rule was changed. (Among "
-    "four, one large policy with memory wrote less after RL and three wrote more: too few to tell.)",
 )
 
 
@@ -108,7 +106,7 @@ STUDY = register(
         rule=RULE,
         amendments=AMENDMENTS,
         arms=arms,
-        seeds={"quick": 3, "standard": 6, "full": 10},
+        seeds={"quick": 3, "standard": 4, "full": 10},
         judge=judge,
         figure=figure,
         caption=(

@@ -37,6 +37,7 @@ PROBES = {
 POLICY_PROBES = {
     "told_story": "toybed.agents.probes.traces:told_story",
     "trace_use": "toybed.agents.probes.traces:trace_use",
+    "sampled_hybrids": "toybed.agents.probes.sampled_hybrids:sampled_hybrids",
     "steering": "toybed.agents.probes.steering:steering",
     "belief_probe": "toybed.agents.probes.belief_probe:belief_probe",
     "update_anatomy": "toybed.agents.probes.update_anatomy:update_anatomy",
@@ -44,7 +45,7 @@ POLICY_PROBES = {
 """Where each probe of policies has its function, by name."""
 
 
-DRAWING = frozenset({"hybrids", "steering", "update_anatomy"})
+DRAWING = frozenset({"hybrids", "sampled_hybrids", "steering", "update_anatomy"})
 """Probes with controls that are drawn, for each run by its own seed: an interval over seeds is one over draws, too."""
 
 
