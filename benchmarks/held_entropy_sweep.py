@@ -48,8 +48,10 @@ SEARCH = {NONE: "search_grpo", LEAD: "search_lead"}
 """The two arms of the check in ToolSearch."""
 
 COEFFICIENTS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+QUICK_COEFFICIENTS = (0.03, 0.1)
 QUICK = (LEAD, "entropic", "entrocraft_covariance", "scope_rl_all")
-UPDATES = {"quick": 40, "standard": 120, "full": 400}
+UPDATES = {"quick": 40, "standard": 200, "full": 400}
+RATE = {"quick": 3e-3, "standard": 1e-3, "full": 1e-3}  # of the quick size: fast enough for GRPO to lose entropy
 POINTS = 20  # measurements along a run
 
 
@@ -70,8 +72,10 @@ def _setting(size: str, objective: Spec) -> Setting:
         objective=objective,
         world=Spec("chain_reach", {"modulus": 61, "train_share": 0.3}),
         policy=Spec("mlp", {"width": 64, "embedding": 32}),
-        supervised=Supervised(steps=120 if size == "quick" else 400, demonstrator={"noise": 0.35}),
-        learning=Learning(updates=updates, prompts=16, minibatches=4, measure_every=updates // POINTS),
+        supervised=Supervised(steps=400, demonstrator={"noise": 0.35}),
+        learning=Learning(
+            updates=updates, prompts=16, minibatches=4, learning_rate=RATE[size], measure_every=updates // POINTS
+        ),
         probes=("trajectories",),
     )
 
@@ -94,7 +98,8 @@ def _search(size: str, objective: Spec) -> Setting:
 
 def candidates(size: str) -> dict[str, dict[str, Setting]]:
     """The fixed entropy bonuses that are tried."""
-    return {BONUS: {f"{c:g}": _setting(size, Spec("grpo", {"entropy_coefficient": c})) for c in COEFFICIENTS}}
+    tried = QUICK_COEFFICIENTS if size == "quick" else COEFFICIENTS
+    return {BONUS: {f"{c:g}": _setting(size, Spec("grpo", {"entropy_coefficient": c})) for c in tried}}
 
 
 def final(size: str, name: str, tried: Setting) -> Setting:
