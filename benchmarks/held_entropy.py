@@ -13,11 +13,12 @@ Source
     may rise while the entropy of answers falls.
 Sweep
     ChainReach (m = 61, 30 % of the prompts), a supervised base for each seed, batches of 16 prompts with 8 responses,
-    cut into four, so that clips see stale updates. GRPO without control; thirteen objectives with a controller, each
-    with its target at the entropy of its first batch and its other options as in the catalogue (AEPO and SCOPE-RL also
-    with all groups tempered); the one that holds best in a bandit, TRL's adaptive bonus (the lead, named before the
-    first run), also at 0.75 and 0.5 of the start; a fixed entropy bonus, of seven that one which stays nearest to the
-    start, chosen on seeds of its own. One learning rate for all. Check: the lead and GRPO with tables in ToolSearch.
+    cut into four, so that clips see stale updates. GRPO without control; eleven objectives with a controller, each
+    with its target at the entropy of its first batch and its other options as in the catalogue, AEPO and SCOPE-RL also
+    with all groups tempered (thirteen arms); the one that holds best in a bandit, TRL's adaptive bonus (the lead, named
+    before the first run), also at 0.75 and 0.5 of the start; a fixed entropy bonus, of seven that one which stays
+    nearest to the start, chosen on seeds of its own. One learning rate for all. Check: the lead and GRPO with tables in
+    ToolSearch.
 Measure
     Exact entropy in nats per token over own rollouts on train prompts, as a share of its start; exact held-out pass@1,
     pass@256, coverage@256, and the expected number of different right and wrong responses among 256. A response has a

@@ -25,11 +25,12 @@ DRAWN = {
     BONUS: ("fixed bonus", plotting.COLOURS[3]),
 }
 OTHERS = "#999999"
+ALIKE = 0.06  # share of the first entropy: a point as near to GRPO's is not named by itself
 
 
 def figure(records: Mapping[str, Records]) -> Figure:
     """Entropy and held-out pass@1 along training, and where every arm ends."""
-    with plotting.panels(3, width=4.0, height=3.8) as (page, axes):
+    with plotting.panels(3, width=4.2, height=3.8) as (page, axes):
         _draw_course(axes[0], records, "entropy_train", "Entropy", "share of its start")
         axes[0].axhspan(1 - HELD, 1 + HELD, color="#eeeeee", zorder=0)
         _draw_course(axes[1], records, "reward_test", "Held-out reward", "pass@1")
@@ -53,7 +54,7 @@ def _draw_course(axes: Axes, records: Mapping[str, Records], measure: str, title
 
 
 def _draw_ends(axes: Axes, records: Mapping[str, Records]) -> None:
-    places = {}
+    places, lows = {}, {}
     axes.axvspan(1 - HELD, 1 + HELD, color="#eeeeee", zorder=0)
     for name in (NONE, *CONTROLLERS, *LOWER, BONUS):
         if name not in records:
@@ -65,7 +66,18 @@ def _draw_ends(axes: Axes, records: Mapping[str, Records]) -> None:
         words, colour = DRAWN.get(name, ("", OTHERS))
         error = [[[v.estimate - v.low], [v.high - v.estimate]] for v in (x, y)]
         axes.errorbar(x.estimate, y.estimate, error[1], error[0], fmt="o", color=colour, markersize=4, linewidth=0.8)
-        places[words or CONTROLLERS[name].title] = (x.estimate, y.estimate)
+        words = words or CONTROLLERS[name].title
+        places[words], lows[words] = (x.estimate, y.estimate), y.low
     axes.set(title="Where each ends", xlabel="entropy, share of its start", ylabel="held-out pass@1")
-    axes.margins(0.12)
-    plotting.label_points(axes, places)
+    axes.margins(0.16)
+    plotting.label_points(axes, _named(places, lows), unnamed=places.values())
+
+
+def _named(places: Mapping[str, tuple[float, float]], lows: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Where each name stands: those that end where GRPO does are only counted in its, below all their intervals."""
+    if "GRPO" not in places:
+        return dict(places)
+    x, _ = places["GRPO"]
+    alike = {name for name, place in places.items() if abs(place[0] - x) < ALIKE}
+    together = f"GRPO and {len(alike) - 1} more" if len(alike) > 1 else "GRPO"
+    return {n: place for n, place in places.items() if n not in alike} | {together: (x, min(lows[n] for n in alike))}
