@@ -106,7 +106,16 @@ def test_a_loss_that_is_no_number_or_raises_is_told_so():
 
 
 @pytest.mark.parametrize(
-    ("name", "axes"), [("grpo", 2), ("gdpo", 3), ("vpo_parallel", 3), ("vpo", 4), ("multi_rlvr", 4), ("pkpo_vector", 4)]
+    ("name", "axes"),
+    [
+        ("grpo", 2),
+        ("gdpo", 3),
+        ("vpo_parallel", 3),
+        ("vpo", 4),
+        ("multi_rlvr", 4),
+        ("pkpo_vector", 4),
+        ("grpo_shuffled", 3),
+    ],
 )
 def test_an_objective_is_tried_on_the_rewards_that_it_is_made_for(name, axes):
     subject, seen = subject_of(objectives.get(name)), []
