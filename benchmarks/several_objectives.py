@@ -15,10 +15,10 @@ Sweep
     or not), where an outcome is right if all steps are. All with GRPO, 16 prompts with 8 responses, one rate. Paid for:
     the outcome; the outcome and the share of right steps; the same with the steps of another response of the group
     (about as many bits, no information); the outcome, of groups so large (96 and 32) that an update has at least as
-    many bits; the steps alone, which has the same optimum but is dense. Rivals that see components one by one: GDPO, and
-    VPO in parallel (random preferences: the whole front). Paid for sets (PKPO, k = 4) and for novelty (unlikeliness).
-    Slower by 3: outcome, process, shuffled. ChainReach: verifiers with Youden's J = TPR - FPR of 0.6 and 0.3, each by
-    failing right responses, by passing wrong ones, and both; PKPO and unlikeliness there, too.
+    many bits; the steps alone, which has the same optimum but is dense. Rivals that see components one by one: GDPO,
+    and VPO in parallel (random preferences: the whole front). Paid for sets (PKPO, k = 4) and for novelty
+    (unlikeliness). Slower by 3: outcome, process, shuffled. ChainReach: verifiers with Youden's J = TPR - FPR of 0.6
+    and 0.3, each by failing right responses, by passing wrong ones, and both; PKPO and unlikeliness there, too.
     A potential over states is left out: with one advantage for a response it adds the same to all responses of a group,
     and GRPO is unchanged to the digit.
 Measure
@@ -29,8 +29,8 @@ Rule of judgement
     Written before the first run. 95 % intervals over seeds, paired. In each of the two worlds: entropy at equal success
     of outcome and process less that of the outcome above 0; less that of the shuffled process above 0; less that of as
     many bits of outcomes above 0. The claim is refuted if one of the six is refuted, supported if all are, else
-    undecided. Beside it: whether the controls have the bits that they should; what more bits bring by themselves; success
-    and pass@64 in the end; the steps alone; a slower rate; the rivals; sets and novelty; verifiers at equal J.
+    undecided. Beside it: whether the controls have the bits that they should; what more bits bring by themselves;
+    success and pass@64 in the end; the steps alone; a slower rate; the rivals; sets and novelty; verifiers at equal J.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ CLAIM = (
 )
 RULE = (
     "in PlanExec and in ToolSearch, at equal success: more entropy than paid for the outcome, than paid for shuffled "
-    "steps, and than paid for as many bits of outcomes. Refuted if one of the six is refuted, supported if all are, else "
-    "undecided; shown is the difference to the outcome in PlanExec"
+    "steps, and than paid for as many bits of outcomes. Refuted if one of the six is refuted, supported if all are, "
+    "else undecided; shown is the difference to the outcome in PlanExec"
 )
 AMENDMENTS = ()
 
@@ -78,31 +78,31 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
 
 def _controls(records: Mapping[str, Records], world: str) -> list[Verdict]:
     """Whether the controls carry as many bits as the process reward, of the base."""
-    process, outcome, shuffled, told = (bits(records, world, s) for s in ("process", "outcome", "shuffled", "told"))
+    found = {signal: bits(records, world, signal) for signal in ("outcome", "process", "shuffled", "told")}
     more = STEPWISE[world].more
-    listed = (
-        f"A response brings {number(mean_of_found(outcome))} bits by its outcome, {number(mean_of_found(process))} with "
-        f"its steps, {number(mean_of_found(shuffled))} with another's, of which {number(mean_of_found(told))} are about "
-        "it."
-    )
+    listed = "A response brings {} bits by its outcome, {} with its steps, {} with another's, of which {} are about it."
+    sentence = listed.format(*(number(mean_of_found(values)) for values in found.values()))
     pairs = (
-        ("with shuffled steps a reward has at least as many bits.", shuffled - process),
-        ("a larger group has at least as many bits by its outcomes.", more / GROUP * outcome - process),
+        ("with shuffled steps a reward has at least as many bits.", found["shuffled"] - found["process"]),
+        (
+            "a larger group has at least as many bits by its outcomes.",
+            more / GROUP * found["outcome"] - found["process"],
+        ),
     )
-    found = []
+    parts = []
     for claim, values in pairs:
         interval = mean_interval(values)
-        found.append(
+        parts.append(
             Verdict(
                 f"{STEPWISE[world].title}: {claim}",
                 above(interval, 0.0),
                 *interval,
                 rule="bits of the control, for each of 8 responses, less those of the process reward, of the base: "
                 "supported above 0, refuted below.",
-                sentence=listed,
+                sentence=sentence,
             )
         )
-    return found
+    return parts
 
 
 STUDY = register(

@@ -134,13 +134,15 @@ GRPO = subject_of(objectives.get("grpo"))
 def test_an_objective_for_vectors_is_recognised_on_vectors():
     names = {x.name: x.distance for x in likenesses(objectives.get("multi_rlvr"), count=3)}
     assert names["multi_rlvr"] < 1e-9 < 0.01 < names["vpo"]
-    assert set(names) == {"multi_rlvr", "vpo", "pkpo_vector"}, "the others cannot read sets"
+    assert set(names) == {"multi_rlvr", "vpo", "pkpo_vector", "grpo_components"}, "the others cannot read sets"
     assert {x.name for x in likenesses(objectives.get("gdpo"), count=3)} == {
         "gdpo",
         "vpo",
         "vpo_parallel",
         "multi_rlvr",
         "pkpo_vector",
+        "grpo_components",
+        "grpo_shuffled",
     }
     numbers = {x.name for x in likenesses(objectives.get("pkpo"), count=3)}
     assert "grpo" in numbers and not numbers & {"gdpo", "vpo", "pkpo_vector"}, "of numbers there is nothing to weigh"
