@@ -29,6 +29,7 @@ PROBES = {
     "trajectories": "toybed.agents.probes.trajectories:trajectories",
     "heads": "toybed.agents.probes.heads:heads",
     "hybrids": "toybed.agents.probes.hybrids:hybrids",
+    "reward_bits": "toybed.agents.probes.reward_bits:reward_bits",
     "masters": "toybed.agents.probes.masters:masters",
     "start_mixtures": "toybed.agents.probes.start_mixtures:start_mixtures",
 }
