@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from toybed.agents.policies import LogProbs
 from toybed.agents.rollout import sample_tokens
 from toybed.envs.core import TokenEnv
 from toybed.measures.entropy import token_entropy
@@ -28,8 +29,8 @@ class Chooses(Protocol):
     def runs(self) -> int:
         """S."""
 
-    def log_probs(self, observation: Tensor, legal: Tensor | None = None) -> Tensor:
-        """Log-probabilities of all tokens, ``[S, ..., F]`` to ``[S, ..., V]``."""
+    def follow(self) -> LogProbs:
+        """As :meth:`~toybed.agents.policies.Policy.follow`."""
 
 
 class SampledWorth(NamedTuple):

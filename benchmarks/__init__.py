@@ -1,4 +1,5 @@
-"""The questions: one file each. Importing this package registers them; nothing else keeps a list."""
+"""The questions: one file each, and contrasts for published findings. Importing this package registers them; nothing
+else keeps a list."""
 
 if __name__ != "toybed.benchmarks":
     raise ImportError(f"import this package as toybed.benchmarks, not as {__name__}: it would be a second copy")
@@ -12,6 +13,11 @@ from toybed.benchmarks import dialogue_collapse as dialogue_collapse
 from toybed.benchmarks import ensembles as ensembles
 from toybed.benchmarks import entropy_law as entropy_law
 from toybed.benchmarks import entropy_mechanism as entropy_mechanism
+from toybed.benchmarks import findings_agents as findings_agents
+from toybed.benchmarks import findings_breadth as findings_breadth
+from toybed.benchmarks import findings_law as findings_law
+from toybed.benchmarks import findings_remedies as findings_remedies
+from toybed.benchmarks import findings_weights as findings_weights
 from toybed.benchmarks import held_entropy as held_entropy
 from toybed.benchmarks import interventions as interventions
 from toybed.benchmarks import law_constants as law_constants

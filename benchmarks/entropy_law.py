@@ -42,6 +42,7 @@ import numpy as np
 from toybed import laws, plotting
 from toybed.agents.config import Setting, Spec
 from toybed.benchmarks.law_measures import EARLY, Curve, per_run
+from toybed.llm.published import value_of
 from toybed.stats import mean_interval, mean_of_found
 from toybed.study import (
     WIDER_INTERVALS,
@@ -59,6 +60,7 @@ from toybed.study import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 GOOD_FIT = 0.93  # R2 above which a run counts as following the law
@@ -78,6 +80,12 @@ NAMES = {
     **{a: name for a, (name, _) in REMEDIES.items()},
     "random_init": "GRPO, no base",
 }
+SOURCE = "arXiv:2505.22617"
+PUBLISHED_AT = {
+    1 / 12: ("entropy spent by step 200 of 2400", "performance gained by step 200 of 2400"),
+    1 / 3: ("entropy spent by step 800 of 2400", "performance gained by step 800 of 2400"),
+}
+"""Share of the run to the published quantities there."""
 UPDATES = {"quick": 45, "standard": 150, "full": 300}
 
 
@@ -221,8 +229,8 @@ def _keeps_entropy(records: Mapping[str, Records], arm: str) -> Verdict:
 
 
 def figure(records: Mapping[str, Records]) -> Figure:
-    """Reward against entropy with the law fitted to GRPO's mean curve, and both against updates."""
-    with plotting.panels(3) as (page, (law, entropy, reward)):
+    """Reward against entropy with the law fitted to GRPO's mean curve, both against updates, and both as shares."""
+    with plotting.grid(2, 2, width=4.7, height=3.3) as (page, ((law, shares), (entropy, reward))):
         ends: dict[str, dict[str, tuple[float, float, str]]] = {"entropy_train": {}, "reward_test": {}}
         for (arm, name), colour in zip(NAMES.items(), plotting.COLOURS, strict=False):
             arm_records = records[arm]
@@ -232,24 +240,54 @@ def figure(records: Mapping[str, Records]) -> Figure:
             for axes, measure in ((entropy, "entropy_train"), (reward, "reward_test")):
                 plotting.mean_line(axes, steps, arm_records[measure], colour)
                 ends[measure][name] = (float(steps[-1]), mean_of_found(arm_records[measure][:, -1]), colour)
-            if arm == "grpo" and np.isfinite(r).all():
-                fitted = laws.fit(h, r)
-                span = np.linspace(0, h.max(), 100)
-                law.plot(span, fitted.predict(span), "--", color="#555555", linewidth=1.2, zorder=0)
-                law.annotate(
-                    f"dashed, to GRPO's mean:\nR = {fitted.b:.2f} - {fitted.a:.2f} exp(H)",
-                    (0.03, 0.3),
-                    xycoords="axes fraction",
-                    fontsize=8,
-                    color="#333333",
-                )
-        law.set(xlim=(0, None))
+        _draw_law(law, records["grpo"])
+        _draw_shares(shares, records["grpo"])
         law.set(title="Reward bought with entropy", xlabel="entropy H (nats per token)", ylabel="held-out success R")
         entropy.set(title="Entropy", xlabel="updates", ylabel="nats per token")
         reward.set(title="Reward", xlabel="updates", ylabel="held-out success R")
         plotting.label_ends(entropy, ends["entropy_train"])
         plotting.label_ends(reward, ends["reward_test"])
     return page
+
+
+def _draw_law(axes: Axes, grpo: Records) -> None:
+    h, r = (plotting.sound_mean(grpo[m]) for m in ("entropy_train", "reward_test"))
+    if np.isfinite(r).all():
+        fitted = laws.fit(h, r)
+        span = np.linspace(0, h.max(), 100)
+        axes.plot(span, fitted.predict(span), "--", color="#555555", linewidth=1.2, zorder=0)
+        text = f"dashed, to GRPO's mean:\nR = {fitted.b:.2f} - {fitted.a:.2f} exp(H)"
+        axes.annotate(text, (0.03, 0.3), xycoords="axes fraction", fontsize=8, color="#333333")
+    axes.set(xlim=(0, None))
+
+
+def _draw_shares(axes: Axes, grpo: Records) -> None:
+    """How early: GRPO's gain against the entropy spent, as shares of the whole run's, and what was published."""
+    steps = grpo.steps["reward_test"]
+    spent, gained = (
+        np.stack([shares_of_change(row) for row in grpo[m][grpo.sound]] or [np.full(len(steps), np.nan)])
+        for m in ("entropy_train", "reward_test")
+    )
+    for x, y in zip(spent, gained, strict=True):
+        axes.plot(x, y, color=plotting.COLOURS[0], alpha=0.2, linewidth=0.7)
+    x, y = spent.mean(0), gained.mean(0)
+    axes.plot(x, y, color=plotting.COLOURS[0])
+    for progress in PUBLISHED_AT:
+        place = [float(np.interp(progress * steps[-1], steps, values)) for values in (x, y)]
+        axes.plot(*place, "o", color=plotting.COLOURS[0], markersize=5)
+        label = f"GRPO at 1/{1 / progress:.0f} of the run"
+        axes.annotate(label, place, xytext=(7, -7), textcoords="offset points", fontsize=7.5)  # type: ignore[arg-type]
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, zorder=0)
+    points = [(value_of(a, SOURCE) / 100, value_of(b, SOURCE) / 100) for a, b in PUBLISHED_AT.values()]
+    plotting.published_points(axes, points, "arXiv 2505.22617, Fig. 2:\nat 1/12 and 1/3 of the run", (-122, 8))
+    axes.set(title="How early", xlabel="share of the entropy spent", ylabel="share of the gain")
+    axes.set(xlim=(-0.05, 1.1), ylim=(-0.05, 1.15))
+
+
+def shares_of_change(curve: Curve) -> Curve:
+    """A curve as the share of its whole change that is done, ``[points]``; NaN where it ends as it began."""
+    whole = curve[-1] - curve[0]
+    return (curve - curve[0]) / (whole if whole else np.nan)
 
 
 STUDY = register(
@@ -265,8 +303,9 @@ STUDY = register(
         judge=judge,
         figure=figure,
         caption=(
-            "Left: held-out success against entropy, mean over seeds, from the base (right end) on; dashed, the law "
-            "fitted to GRPO. Middle and right: both against updates, a faint line for each seed."
+            "Top left: held-out success against entropy, mean over seeds, from the base (right end) on; dashed, the "
+            "law fitted to GRPO. Top right: both as shares of their change over GRPO's whole run, with what was "
+            "published of language models. Below: both against updates, a faint line for each seed."
         ),
     )
 )

@@ -45,6 +45,9 @@ PAIRS = {
     "pure bf16: all three": ("pure_all_other", "pure_half"),
     "pure bf16: SFT": ("pure_sft", "pure"),
 }
+PUBLISHED_OVERLAP = {"other random numbers": (60.5, 36.7), "other prompts": (26.7, 14.6), "all three": (59.1, 23.0)}
+"""One-sided overlap and chance's, in percent: arXiv 2505.11711, Table 4 (published.toml)."""
+PUBLISHED_UNCHANGED = (36.0, 92.0)  # percent, of weights in bf16 after RL: arXiv 2511.08567 (published.toml)
 PARTS = {
     "changed": ("the subnetwork", RED),
     "shuffled": ("shuffled places", BLUE),
@@ -74,6 +77,8 @@ def _draw_formats(axes: Axes, records: Mapping[str, Records]) -> None:
     axes.plot(list(PURE_RATES.values()), shares, "o-", color=ORANGE, markersize=4)
     axes.set(xscale="log", xlabel="learning rate", ylabel="share of weights changed", ylim=(-0.03, 1.12))
     axes.set_title("GRPO's update by number format")
+    low, high = (1 - share / 100 for share in PUBLISHED_UNCHANGED[::-1])
+    plotting.published_band(axes, low, high, "RL in bf16 (arXiv 2511.08567)")
     plotting.label_ends(axes, {**ends, "pure bf16": (FAST, shares[-1], ORANGE)})
 
 
@@ -113,6 +118,9 @@ def _draw_overlaps(axes: Axes, records: Mapping[str, Records]) -> None:
             axes.plot(interval.estimate, -row + lift, "o", color=colour, markersize=4)
             axes.plot(interval[1:3], [-row + lift] * 2, color=colour, linewidth=1.2)
     axes.axvline(1, color=BLACK, linewidth=0.8)
+    rows = [*PAIRS]
+    points = [(mine / chance, -float(rows.index(name))) for name, (mine, chance) in PUBLISHED_OVERLAP.items()]
+    plotting.published_points(axes, points, "chance by tensor (arXiv 2505.11711)", (-20, -16))
     axes.set_yticks([-row for row in range(len(PAIRS))], [*PAIRS], fontsize=7.5)
     axes.set(xlabel="overlap / chance", ylim=(-len(PAIRS) + 0.4, 0.6))
     axes.set_title("Do they change the same weights?")

@@ -94,7 +94,8 @@ def right_steps(env: PlanExec, log_probs: Tensor) -> Tensor:
         step = torch.einsum("...zvk,...zrkxe->...zvrxe", chosen, done.expand(*plan.shape[:-1], *done.shape[-4:]))
         by_count = (step[..., 0, 0, :, :], step[..., 0, 1, :, :] + step[..., 1, 0, :, :], step[..., 1, 1, :, :])
         moved = (found @ n.unsqueeze(-3) for n in by_count)
-        found = sum(pad(m, (0, 0, c, 0))[..., : env.horizon + 1, :] for c, m in enumerate(moved))
+        none, one, both = (pad(m, (0, 0, c, 0))[..., : env.horizon + 1, :] for c, m in enumerate(moved))
+        found = none + one + both
     return found.sum(-1).flatten(-3, -2)
 
 

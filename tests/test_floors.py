@@ -21,22 +21,15 @@ FLOORS = (
     ("objectives", "measures", "laws", "stats"),
     ("envs",),
     ("agents",),
-    ("exact", "study", "store", "executors", "memory", "cluster", "runner", "loading", "live", "plotting", "llm"),
+    (
+        *("exact", "study", "store", "executors", "memory", "cluster", "runner", "loading", "live", "plotting", "llm"),
+        "findings",
+    ),
     ("benchmarks",),
     (
         *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
-        *(
-            "asking",
-            "examples",
-            "comparing",
-            "comparing_figure",
-            "comparing_text",
-            "front",
-            "verbs",
-            "doctor",
-            "watching",
-            "watching_frame",
-        ),
+        *("asking", "examples", "comparing", "comparing_figure", "comparing_text", "front", "verbs", "doctor"),
+        *("watching", "watching_frame", "scoreboard"),
         *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
     ),
 )

@@ -152,6 +152,35 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """Score published findings against the toys: which agree, which disagree, and which cannot be decided."""
+
+    quick: bool = False
+    """Small sweeps for a first look; many findings are then undecided."""
+    workers: Annotated[int | None, arg(metavar="INT")] = None
+    """Processes of this machine, one torch thread each; by default one a core."""
+    store: Path = STORE
+    """The file that keeps runs; those that `toybed run` has made are not made again."""
+    out: Path = Path("findings.png")
+    """Where the figure goes."""
+    json: bool = False
+    """Print JSON, with the rules, and draw nothing."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed import scoreboard
+
+        scoreboard.print_findings(
+            size="quick" if self.quick else "standard",
+            store=self.store,
+            workers=cores() if self.workers is None else self.workers,
+            out=self.out,
+            as_json=self.json,
+        )
+
+
+@dataclass(frozen=True)
 class Report:
     """Write all answers in a store as one HTML file."""
 
@@ -302,6 +331,7 @@ COMMANDS: dict[str, Any] = {
     "watch": verbs.Watch,
     "show": Show,
     "evidence": Evidence,
+    "findings": Findings,
     "report": Report,
     "overlay": Overlay,
     "check": Check,

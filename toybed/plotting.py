@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,55 @@ def label_points(
                 textcoords="offset points",
                 arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#999999", "shrinkA": 4, "shrinkB": 2},
             )
+
+
+PUBLISHED = "#7a3b8f"
+"""What was published about language models; no line of a toy has this colour."""
+
+
+def published_points(
+    axes: Axes, points: Sequence[tuple[float, float]], source: str, offset: tuple[float, float] = (6, -3)
+) -> None:
+    """Stars where a publication about language models has its values, the source in small print beside the first.
+
+    Only for axes whose units are the same there and in a toy: shares, ratios, counts.
+
+    Args:
+        axes: drawn on.
+        points: places, at least one.
+        source: told after the word "published".
+        offset: of the words from the first point, in points of type.
+    """
+    x, y = zip(*points, strict=True)
+    axes.plot(x, y, "*", color=PUBLISHED, markersize=9, markeredgecolor="white", markeredgewidth=0.5, zorder=4)
+    axes.annotate(
+        f"published,\n{source}", points[0], xytext=offset, textcoords="offset points", fontsize=6.5, color=PUBLISHED
+    )
+
+
+def published_band(axes: Axes, low: float, high: float, source: str, axis: str = "y") -> None:
+    """A band over the range that publications about language models have, the source in small print at its end.
+
+    Args:
+        axes: drawn on; units as for :func:`published_points`.
+        low, high: the range.
+        source: told after the word "published".
+        axis: "x" or "y", along which the range lies.
+    """
+    band, where = (axes.axhspan, (0.015, high)) if axis == "y" else (axes.axvspan, (high, 0.985))
+    band(low, high, color=PUBLISHED, alpha=0.10, linewidth=0, zorder=0)
+    transform = axes.get_yaxis_transform() if axis == "y" else axes.get_xaxis_transform()
+    axes.annotate(
+        f"published, {source}" if axis == "y" else f"published,\n{source}",
+        where,
+        xycoords=transform,
+        xytext=(0, -2) if axis == "y" else (-2, 0),
+        textcoords="offset points",
+        fontsize=6.5,
+        color=PUBLISHED,
+        va="top",
+        ha="left" if axis == "y" else "right",
+    )
 
 
 def svg(figure: Figure) -> str:

@@ -8,10 +8,11 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -361,6 +362,47 @@ def _parameters(runs: Sequence[Run], store: Store) -> Parameters:
     return Parameters(np.stack(starts), np.stack([e for e in ends if e is not None]), tensor_sizes(runs[0].setting))
 
 
+def make_runs(
+    study: Study,
+    store: Store,
+    *,
+    size: str,
+    seeds: int,
+    device: str,
+    workers: int,
+    cluster: str | None = None,
+    progress: Progress,
+    phase: str = "",
+    watch: Watch | None = None,
+) -> dict[str, tuple[str, Setting]]:
+    """Make the runs of a question that the store lacks, those first by which settings are chosen.
+
+    Returns:
+        As :func:`tuned`.
+    """
+
+    def sweep(runs: Iterable[Run], phase: str, keep: Collection[str] = ()) -> None:
+        run_sweep(
+            list(runs),
+            store,
+            workers=workers,
+            cluster=cluster,
+            progress=progress,
+            phase=phase,
+            keep=keep,
+            watch=watch,
+        )
+
+    if study.tuning is not None:
+        options = (each for arm in study.trials(size, device).values() for each in arm.values())
+        sweep(chain.from_iterable(options), f"{phase} tuning".lstrip())
+    chosen = tuned(study, size, device, store)
+    arms = study.runs(size, seeds, device, {arm: setting for arm, (_, setting) in chosen.items()})
+    keep = {run.end_id for arm in study.keeps for run in arms.get(arm, [])}
+    sweep(chain.from_iterable(arms.values()), phase, keep)
+    return chosen
+
+
 def answer(
     study: Study,
     store: Store,
@@ -386,15 +428,17 @@ def answer(
     if workers < 1:
         raise ToybedError(f"workers is {workers}; allowed: at least 1")
     started = time.perf_counter()
-    if study.tuning is not None:
-        trials = study.trials(size, device)
-        every = [run for options in trials.values() for runs in options.values() for run in runs]
-        run_sweep(every, store, workers=workers, cluster=cluster, progress=progress, phase="tuning", watch=watch)
-    chosen = tuned(study, size, device, store)
-    sweep = study.runs(size, count, device, {arm: setting for arm, (_, setting) in chosen.items()})
-    keep = {run.end_id for arm in study.keeps for run in sweep.get(arm, [])}
-    wanted = [run for arm in sweep.values() for run in arm]
-    run_sweep(wanted, store, workers=workers, cluster=cluster, progress=progress, keep=keep, watch=watch)
+    chosen = make_runs(
+        study,
+        store,
+        size=size,
+        seeds=count,
+        device=device,
+        workers=workers,
+        cluster=cluster,
+        progress=progress,
+        watch=watch,
+    )
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
         "study": study.name,

@@ -25,6 +25,7 @@ PolicyProbe = Callable[..., dict[str, Tensor]]
 PROBES = {
     "answer_search": "toybed.agents.probes.answer_search:answer_search",
     "best_answers": "toybed.agents.probes.best_answers:best_answers",
+    "covariance_tail": "toybed.agents.probes.covariance_tail:covariance_tail",
     "first_steps": "toybed.agents.probes.first_steps:first_steps",
     "trajectories": "toybed.agents.probes.trajectories:trajectories",
     "heads": "toybed.agents.probes.heads:heads",

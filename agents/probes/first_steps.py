@@ -25,7 +25,8 @@ def first_steps(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor
     Returns:
         For both splits: ``abandoned`` (share of the used first tokens), and for ``abandoned`` and ``kept`` ones the
         mean chance of completion by the policy, ``completion_abandoned``, by its start,
-        ``completion_abandoned_start``, and by uniformly random tokens, ``completion_abandoned_random``.
+        ``completion_abandoned_start``, and by uniformly random tokens, ``completion_abandoned_random``; and without
+        the first token given, that the policy begins with it and completes it, ``completion_abandoned_alone``.
 
     Raises:
         ToybedError: the policy has heads: the first token of a mixture tells which of them goes on.
@@ -41,7 +42,8 @@ def first_steps(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor
         abandoned = used & (first < FELL_TO * first_before)
         measures[f"abandoned_{split}"] = _share(abandoned, used)
         for name, chosen in (("abandoned", abandoned), ("kept", used & ~abandoned)):
-            for who, value in (("", now), ("_start", before), ("_random", by_chance.expand_as(now))):
+            by = {"": now, "_start": before, "_random": by_chance.expand_as(now), "_alone": first * now}
+            for who, value in by.items():
                 measures[f"completion_{name}{who}_{split}"] = _share(value * chosen, chosen)
     return measures
 

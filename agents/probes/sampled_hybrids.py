@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toybed.agents.policies import Policy
+from toybed.agents.policies import LogProbs, Policy
 from toybed.agents.sampled_worth import sampled_worth
 from toybed.envs.core import TokenEnv
 from toybed.envs.plan_exec import PlanExec
@@ -28,11 +28,15 @@ class Hybrid:
         """S."""
         return self.plans.runs
 
-    def log_probs(self, observation: Tensor, legal: Tensor | None = None) -> Tensor:
-        """Log-probabilities of all tokens, ``[S, ..., F]`` to ``[S, ..., V]``."""
-        planning = self.env.plans_at(observation)[..., None]
-        plans, executions = (policy.log_probs(observation, legal) for policy in (self.plans, self.executions))
-        return torch.where(planning, plans, executions)
+    def follow(self) -> LogProbs:
+        """As :meth:`~toybed.agents.policies.Policy.follow`."""
+        plans, executions = self.plans.follow(), self.executions.follow()
+
+        def log_probs(observation: Tensor, legal: Tensor | None = None) -> Tensor:
+            planning = self.env.plans_at(observation)[..., None]
+            return torch.where(planning, plans(observation, legal), executions(observation, legal))
+
+        return log_probs
 
 
 def sampled_hybrids(env: TokenEnv, policy: Policy, start: Policy, *, seeds: Sequence[int]) -> dict[str, Tensor]:

@@ -65,6 +65,18 @@ def published() -> tuple[Published, ...]:
     return read(records.text(FILE), FILE)
 
 
+def value_of(quantity: str, source: str) -> float:
+    """The number that a source gives for a quantity, the first where it gives several.
+
+    Raises:
+        ToybedError: there is none.
+    """
+    for figure in published():
+        if (figure.quantity, figure.source) == (quantity, source) and not isinstance(figure.value, str):
+            return float(figure.value)
+    raise ToybedError(f"{FILE}: {source} gives no number for {quantity!r}")
+
+
 def read(content: str, where: str) -> tuple[Published, ...]:
     """The figures of a table in TOML.
 
