@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 _SUBMODULES = (
     "agents",
     "benchmarks",
+    "course",
     "envs",
     "laws",
     "llm",
