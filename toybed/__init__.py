@@ -37,6 +37,7 @@ _FUNCTIONS = {
 _SUBMODULES = (
     "agents",
     "benchmarks",
+    "course",
     "envs",
     "laws",
     "llm",

@@ -1,4 +1,4 @@
-"""The command line: ``toybed list | run | show | compare | watch | report | check | doctor | ...``.
+"""The command line: ``toybed list | run | show | compare | watch | report | check | course | doctor | ...``.
 
 Only what computes imports torch, so that ``--help`` and ``list`` answer at once.
 """
@@ -243,10 +243,11 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Check:
-    """Check your own objective against the laws: which hold, the smallest counterexample, what it coincides with."""
+    """Check your own objective against the laws, or grade the course's exercises, with messages that teach."""
 
-    target: Annotated[Positional[str], arg(metavar="MODULE:NAME")]
-    """Where it is: an Objective, or a function (log_prob, log_prob_old, advantage, mask) -> loss."""
+    target: Annotated[Positional[str | None], arg(metavar="MODULE:NAME|FILE|LESSON")] = None
+    """An Objective or a function (log_prob, log_prob_old, advantage, mask) -> loss, as module:name; or a lesson, by its
+    file or name. By default all lessons in this folder."""
     examples: int = 60
     """Cases tried for each law."""
     json: bool = False
@@ -255,6 +256,10 @@ class Check:
     """Show the traceback of an error."""
 
     def __call__(self) -> int:  # noqa: D102
+        from toybed.course import printing
+
+        if self.target is None or printing.means_a_lesson(self.target):
+            return printing.print_grades(self.target, as_json=self.json)
         from toybed import checking
 
         return checking.print_check(self.target, examples=self.examples, as_json=self.json)
@@ -275,6 +280,32 @@ class Mutants:
         from toybed import checking
 
         return checking.print_mutants(full=self.full, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Course:
+    """List the lessons of the course, or write them into a folder; `toybed check` grades their exercises."""
+
+    to: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Write the lessons there, as scripts whose cells begin with `# %%`; a file that is there already is kept."""
+    notebooks: bool = False
+    """Write Jupyter notebooks."""
+    solved: bool = False
+    """For instructors: with the holes filled in."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed.course import printing
+
+        if self.to is not None:
+            printing.print_written(self.to, notebooks=self.notebooks, solved=self.solved, as_json=self.json)
+        elif self.notebooks or self.solved:
+            raise ToybedError("--notebooks and --solved say how lessons are written; add where to: --to DIR")
+        else:
+            printing.print_lessons(as_json=self.json)
 
 
 @dataclass(frozen=True)
@@ -336,6 +367,7 @@ COMMANDS: dict[str, Any] = {
     "overlay": Overlay,
     "check": Check,
     "mutants": Mutants,
+    "course": Course,
     "chat": Chat,
     "doctor": verbs.Doctor,
     "completion": verbs.Completion,
