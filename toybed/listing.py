@@ -229,10 +229,11 @@ def worlds_text(result: Mapping[str, Any]) -> str:
 
 
 def interval_text(part: Mapping[str, Any]) -> str:
-    """``0.987 [0.981, 0.992]``, or a dash where no run has a value."""
+    """``0.987 [0.981, 0.992]``, or a dash for what is not known: all of it, or the interval of very few."""
     if part["estimate"] is None:
         return "-"
-    return f"{part['estimate']:.3f} [{part['low']:.3f}, {part['high']:.3f}]"
+    low, high = ("-" if part[end] is None else f"{part[end]:.3f}" for end in ("low", "high"))
+    return f"{part['estimate']:.3f} [{low}, {high}]"
 
 
 def _coloured(outcome: str) -> str:

@@ -73,8 +73,8 @@ def ppo_loss(log_prob, log_prob_old, advantage, mask):
 check(ppo_loss)
 
 # %% [markdown]
-# When it passes, let the laws try it as well: `toybed check MODULE:NAME` does that with any loss of yours, and says which
-# known objective it coincides with.
+# When it passes, let the laws try it as well: `toybed check MODULE:NAME` does that with any loss of yours, and says
+# which known objective it coincides with.
 #
 # ## The museum
 #
