@@ -12,6 +12,7 @@ from toybed.benchmarks import dialogue_collapse as dialogue_collapse
 from toybed.benchmarks import ensembles as ensembles
 from toybed.benchmarks import entropy_law as entropy_law
 from toybed.benchmarks import entropy_mechanism as entropy_mechanism
+from toybed.benchmarks import entropy_schedules as entropy_schedules
 from toybed.benchmarks import interventions as interventions
 from toybed.benchmarks import law_constants as law_constants
 from toybed.benchmarks import pass_at_k_crossing as pass_at_k_crossing

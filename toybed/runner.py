@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -44,7 +44,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Stack:
-    """Runs that train in one program: they differ in seed and learning rate at most.
+    """Runs that train in one program: they differ in seed, learning rate and values of blocks at most.
 
     Attributes:
         runs: these runs.
@@ -63,6 +63,7 @@ def compute(stack: Stack, report: Report) -> Any:
     """What a worker does with a stack: a matrix of base parameters, or a list of run results with the seconds taken."""
     import torch
 
+    from toybed.agents.populations import population
     from toybed.agents.training import train_bases, train_runs
 
     torch.set_num_threads(1)
@@ -73,7 +74,14 @@ def compute(stack: Stack, report: Report) -> Any:
         return train_bases(setting, seeds, device)
     rates = [run.setting.learning.learning_rate for run in stack.runs]
     results = train_runs(
-        setting, seeds, stack.starts, device=device, learning_rates=rates, found=stack.found, report=report
+        setting,
+        seeds,
+        stack.starts,
+        device=device,
+        objective=population([run.setting.objective for run in stack.runs], device),
+        learning_rates=rates,
+        found=stack.found,
+        report=report,
     )
     if not stack.keep:
         results = [replace(result, parameters=None) for result in results]
@@ -185,6 +193,8 @@ def _parts(runs: Sequence[Run], workers: int) -> list[list[Run]]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         config = run.setting.with_learning(learning_rate=1.0).config()
+        blocks = run.setting.objective.blocks
+        config["objective"]["options"] |= {name: len(values) for name, values in blocks.items()}
         groups.setdefault(json.dumps([config, run.device], sort_keys=True), []).append(run)
     parts: list[list[Run]] = []
     for group in groups.values():
@@ -270,6 +280,34 @@ def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple
     return chosen
 
 
+def learned(
+    study: Study, size: str, device: str, store: Store, make: Callable[[list[Run], int], None] | None = None
+) -> dict[str, Setting]:
+    """The settings that a search ends with, by arm.
+
+    Args:
+        study, size, device: whose search.
+        store: where its runs are.
+        make: makes the runs of a generation, given its number; None: all are in the store.
+
+    Raises:
+        ToybedError: a run is missing.
+    """
+    search = study.search
+    if search is None:
+        return {}
+    state = search.begin(size)
+    for generation in range(search.generations[size]):
+        runs = search.runs(size, generation, state, device)
+        if make is not None:
+            make([run for options in runs.values() for each in options.values() for run in each], generation)
+        found = {
+            place: {label: _records(each, store) for label, each in options.items()} for place, options in runs.items()
+        }
+        state = search.tell(generation, state, found)
+    return dict(search.final(size, state))
+
+
 def load_records(study: Study, size: str, seeds: int, device: str, store: Store) -> dict[str, Records]:
     """The records of all arms, for judging.
 
@@ -277,6 +315,7 @@ def load_records(study: Study, size: str, seeds: int, device: str, store: Store)
         ToybedError: a run is missing.
     """
     settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store).items()}
+    settings |= learned(study, size, device, store)
     return {
         arm: _records(runs, store, parameters=arm in study.keeps)
         for arm, runs in study.runs(size, seeds, device, settings).items()
@@ -333,7 +372,12 @@ def answer(
         every = [run for options in trial.values() for runs in options.values() for run in runs]
         run_sweep(every, store, workers=workers, progress=progress, phase="tuning")
     chosen = tuned(study, size, device, store)
-    sweep = study.runs(size, count, device, {arm: setting for arm, (_, setting) in chosen.items()})
+
+    def make(runs: list[Run], generation: int) -> None:
+        run_sweep(runs, store, workers=workers, progress=progress, phase=f"generation {generation + 1}")
+
+    settings = {arm: setting for arm, (_, setting) in chosen.items()} | learned(study, size, device, store, make)
+    sweep = study.runs(size, count, device, settings)
     keep = {run.end_id for arm in study.keeps for run in sweep.get(arm, [])}
     run_sweep([run for arm in sweep.values() for run in arm], store, workers=workers, progress=progress, keep=keep)
     verdict, parts = study.judge(load_records(study, size, count, device, store))
