@@ -182,7 +182,7 @@ def _schedule(records: Mapping[str, Records], arm: str, every: Mapping[str, Arra
     outcome = all_of([each for each, _ in found.values()])
     decisive = [interval for each, interval in found.values() if each == outcome]
     told = "; ".join(
-        f"{PLACES[place].name}: {each} ({interval}), {_points(records, place, arm)}"
+        f"{PLACES[place].name}: {each} ({_told(interval)}), {_points(records, place, arm)}"
         for place, (each, interval) in found.items()
     )
     return Verdict(
@@ -193,6 +193,10 @@ def _schedule(records: Mapping[str, Records], arm: str, every: Mapping[str, Arra
         "shown is the lowest interval that decided so.",
         sentence=f"{told}.{_values(records, arm)}",
     )
+
+
+def _told(interval: Interval) -> str:
+    return str(interval) if interval.n else "not known"
 
 
 def _points(records: Mapping[str, Records], place: str, arm: str) -> str:
@@ -249,7 +253,7 @@ def _published(records: Mapping[str, Records], arm: str) -> Verdict:
         *many,
         rule="held-out pass@1 and pass@64 (shown) less those of the fixed target that is best on the other seeds, "
         f"paired, {PLACES[place].name}: supported if both lie above 0, refuted if one lies below.",
-        sentence=f"Pass@1 differs by {first}, pass@64 by {many}.",
+        sentence=f"Pass@1 differs by {_told(first)}, pass@64 by {_told(many)}.",
     )
 
 

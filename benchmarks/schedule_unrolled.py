@@ -2,7 +2,10 @@
 
 Where a run is short and its gradients are exact (a world small enough to enumerate, a policy that is a table), the
 worth of its last policy is a differentiable function of the K values of its schedule. There both ways of learning a
-schedule can be compared: ``python -m toybed.benchmarks.schedule_unrolled`` does it.
+schedule can be compared: ``python -m toybed.benchmarks.schedule_unrolled`` does it. They agree (0.948, where the best
+fixed coefficient is worth 0.930): a strong bonus in the first quarter of the run and next to none after it. But nothing
+there has to be explored, sampled or generalised; whether schedules pay where it has to be is another question
+(``entropy_schedules``).
 """
 
 from __future__ import annotations
@@ -38,8 +41,8 @@ class UnrolledRun:
 
     env: TokenEnv
     start: Tensor
-    steps: int = 40
-    rate: float = 30.0
+    steps: int = 12
+    rate: float = 10.0
     samples: int = 16
 
     def end(self, coefficients: Tensor) -> Tensor:
@@ -96,12 +99,12 @@ def compare(run: UnrolledRun, blocks: int = 4) -> dict[str, tuple[Array, float]]
     def worth(logs: Array) -> float:
         return float(run.worth(torch.from_numpy(np.exp(logs))).detach())
 
-    grid = [np.full(blocks, log) for log in np.linspace(-6.0, 1.0, 57)]
+    grid = [np.full(blocks, log) for log in np.linspace(-6.0, 1.0, 29)]
     fixed = max(grid, key=worth)
     found = {
         "best fixed": fixed,
         "by gradient": by_gradient(run, torch.from_numpy(fixed)).numpy(),
-        "by evolution": by_evolution(worth, Evolution(blocks, spread=0.3, rate=0.3, limit=8.0), fixed, 60),
+        "by evolution": by_evolution(worth, Evolution(blocks, pairs=4, spread=0.3, rate=0.3, limit=8.0), fixed, 60),
     }
     return {name: (np.exp(logs), worth(logs)) for name, logs in found.items()}
 
