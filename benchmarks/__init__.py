@@ -13,6 +13,7 @@ from toybed.benchmarks import dialogue_collapse as dialogue_collapse
 from toybed.benchmarks import ensembles as ensembles
 from toybed.benchmarks import entropy_law as entropy_law
 from toybed.benchmarks import entropy_mechanism as entropy_mechanism
+from toybed.benchmarks import entropy_schedules as entropy_schedules
 from toybed.benchmarks import findings_agents as findings_agents
 from toybed.benchmarks import findings_breadth as findings_breadth
 from toybed.benchmarks import findings_law as findings_law

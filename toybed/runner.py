@@ -50,7 +50,7 @@ Watch = Callable[[Sequence[Run], int, float, float], None]
 
 @dataclass(frozen=True)
 class Stack:
-    """Runs that train in one program: they differ in seed and learning rate at most.
+    """Runs that train in one program: they differ in seed, learning rate and values of blocks at most.
 
     Attributes:
         runs: these runs.
@@ -87,6 +87,7 @@ def compute(stack: Stack, report: Report) -> Any:
     """
     import torch
 
+    from toybed.agents.populations import population
     from toybed.agents.training import train_bases, train_runs
 
     torch.set_num_threads(1)
@@ -97,7 +98,14 @@ def compute(stack: Stack, report: Report) -> Any:
         return train_bases(setting, seeds, device)
     rates = [run.setting.learning.learning_rate for run in stack.runs]
     results = train_runs(
-        setting, seeds, stack.starts, device=device, learning_rates=rates, found=stack.found, report=report
+        setting,
+        seeds,
+        stack.starts,
+        device=device,
+        objective=population([run.setting.objective for run in stack.runs], device),
+        learning_rates=rates,
+        found=stack.found,
+        report=report,
     )
     if not stack.keep:
         results = [replace(result, parameters=None) for result in results]
@@ -235,6 +243,8 @@ def _parts(runs: Sequence[Run], workers: int, memory: float = math.inf) -> list[
     groups: dict[str, list[Run]] = {}
     for run in runs:
         config = run.setting.with_learning(learning_rate=1.0).config()
+        blocks = run.setting.objective.blocks
+        config["objective"]["options"] |= {name: len(values) for name, values in blocks.items()}
         groups.setdefault(json.dumps([config, run.device], sort_keys=True), []).append(run)
     parts: list[list[Run]] = []
     for group in groups.values():
@@ -322,6 +332,34 @@ def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple
     return chosen
 
 
+def learned(
+    study: Study, size: str, device: str, store: Store, make: Callable[[list[Run], int], None] | None = None
+) -> dict[str, Setting]:
+    """The settings that a search ends with, by arm.
+
+    Args:
+        study, size, device: whose search.
+        store: where its runs are.
+        make: makes the runs of a generation, given its number; None: all are in the store.
+
+    Raises:
+        ToybedError: a run is missing.
+    """
+    search = study.search
+    if search is None:
+        return {}
+    state = search.begin(size)
+    for generation in range(search.generations[size]):
+        runs = search.runs(size, generation, state, device)
+        if make is not None:
+            make([run for options in runs.values() for each in options.values() for run in each], generation)
+        found = {
+            place: {label: records(each, store) for label, each in options.items()} for place, options in runs.items()
+        }
+        state = search.tell(generation, state, found)
+    return dict(search.final(size, state))
+
+
 def load_records(study: Study, size: str, seeds: int, device: str, store: Store) -> dict[str, Records]:
     """The records of all arms, for judging.
 
@@ -329,6 +367,7 @@ def load_records(study: Study, size: str, seeds: int, device: str, store: Store)
         ToybedError: a run is missing.
     """
     settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store).items()}
+    settings |= learned(study, size, device, store)
     return {
         arm: records(runs, store, parameters=arm in study.keeps)
         for arm, runs in study.runs(size, seeds, device, settings).items()
@@ -375,7 +414,7 @@ def make_runs(
     phase: str = "",
     watch: Watch | None = None,
 ) -> dict[str, tuple[str, Setting]]:
-    """Make the runs of a question that the store lacks, those first by which settings are chosen.
+    """Make the runs of a question that the store lacks, those first by which settings are chosen and learned.
 
     Returns:
         As :func:`tuned`.
@@ -397,7 +436,11 @@ def make_runs(
         options = (each for arm in study.trials(size, device).values() for each in arm.values())
         sweep(chain.from_iterable(options), f"{phase} tuning".lstrip())
     chosen = tuned(study, size, device, store)
-    arms = study.runs(size, seeds, device, {arm: setting for arm, (_, setting) in chosen.items()})
+    settings = {arm: setting for arm, (_, setting) in chosen.items()}
+    settings |= learned(
+        study, size, device, store, lambda runs, number: sweep(runs, f"{phase} generation {number + 1}".lstrip())
+    )
+    arms = study.runs(size, seeds, device, settings)
     keep = {run.end_id for arm in study.keeps for run in arms.get(arm, [])}
     sweep(chain.from_iterable(arms.values()), phase, keep)
     return chosen

@@ -307,6 +307,41 @@ def _runs_of(setting: Setting, seeds: Iterable[int], device: str, worlds: bool) 
 
 
 @dataclass(frozen=True)
+class Search:
+    """How settings are learned before the sweep, generation after generation.
+
+    All runs of a generation are ordinary ones, so that a search which was stopped goes on where it was.
+
+    Attributes:
+        begin: size to the state before the first generation.
+        ask: size, generation and state to candidates, by place (a world, say) and by label. Their runs draw by the
+            generation's number (:attr:`~toybed.agents.config.Learning.replicate`), whatever they say themselves.
+        tell: generation, state and the records of its candidates to the next state.
+        final: size and last state to further arms of the sweep.
+        generations: size to number of generations.
+        bases: size to number of seeds; a generation has one of them, in turns, from 1000 on: no judged run has it.
+    """
+
+    begin: Callable[[str], Any]
+    ask: Callable[[str, int, Any], Mapping[str, Mapping[str, Setting]]]
+    tell: Callable[[int, Any, Mapping[str, Mapping[str, Records]]], Any]
+    final: Callable[[str, Any], Mapping[str, Setting]]
+    generations: Mapping[str, int]
+    bases: Mapping[str, int]
+
+    def runs(self, size: str, generation: int, state: Any, device: str) -> dict[str, dict[str, list[Run]]]:
+        """The runs of a generation, by place and label."""
+        seed = FIRST_TUNING_SEED + generation % self.bases[size]
+        return {
+            place: {
+                label: [Run(setting.with_learning(replicate=generation), seed, device)]
+                for label, setting in options.items()
+            }
+            for place, options in self.ask(size, generation, state).items()
+        }
+
+
+@dataclass(frozen=True)
 class Study:
     """A question with everything that is needed to answer it.
 
@@ -322,6 +357,7 @@ class Study:
         figure: arms' records to one figure.
         caption: what the figure shows, in words.
         tuning: how further arms get their settings, or None.
+        search: how further arms learn theirs, or None.
         keeps: arms of which the judge gets the parameters, at the start and at the end.
         worlds: each seed has a world of its own, drawn by that seed (the knob ``table_seed`` of every world): its base
             policy is made there, and all arms meet it there, so that they can be paired. Intervals over seeds are then
@@ -341,6 +377,7 @@ class Study:
     figure: Callable[[Mapping[str, Records]], Figure]
     caption: str
     tuning: Tuning | None = None
+    search: Search | None = None
     keeps: tuple[str, ...] = ()
     worlds: bool = False
 
@@ -355,7 +392,7 @@ class Study:
 
         Args:
             size, seeds, device: what is run.
-            tuned: the arms whose setting was chosen, with that.
+            tuned: the arms whose setting was chosen or learned, with that.
         """
         if size not in SIZES:
             raise unknown("size", size, SIZES)
