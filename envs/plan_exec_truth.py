@@ -93,8 +93,9 @@ def right_steps(env: PlanExec, log_probs: Tensor) -> Tensor:
         # [..., Z, valid, right, M, M]
         step = torch.einsum("...zvk,...zrkxe->...zvrxe", chosen, done.expand(*plan.shape[:-1], *done.shape[-4:]))
         by_count = (step[..., 0, 0, :, :], step[..., 0, 1, :, :] + step[..., 1, 0, :, :], step[..., 1, 1, :, :])
-        moved = [pad(found @ n.unsqueeze(-3), (0, 0, c, 0)) for c, n in enumerate(by_count)]
-        found = torch.stack([each[..., : env.horizon + 1, :] for each in moved]).sum(0)
+        moved = (found @ n.unsqueeze(-3) for n in by_count)
+        none, one, both = (pad(m, (0, 0, c, 0))[..., : env.horizon + 1, :] for c, m in enumerate(moved))
+        found = none + one + both
     return found.sum(-1).flatten(-3, -2)
 
 
