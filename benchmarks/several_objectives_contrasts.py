@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toybed.benchmarks.several_objectives_measures import ENTROPY, MANY, SUCCESS, Contrast
+from toybed.benchmarks.several_objectives_measures import COVERAGE, ENTROPY, MANY, SUCCESS, Contrast
 from toybed.benchmarks.several_objectives_sweep import BROADER, CHANNELS, NAMES, STEPWISE
 
 SAME = 0.02  # of success: less than this is no difference
@@ -72,6 +72,14 @@ def _broader(world: str) -> list[Contrast]:
     ]
 
 
+def _covering(world: str) -> list[Contrast]:
+    """The same in the number of different right responses, where these can be listed."""
+    return [
+        Contrast(f"{NAMES[own]} ends with more coverage@256 than GRPO.", world, own, "outcome", COVERAGE, None)
+        for own in BROADER
+    ]
+
+
 def _verifiers(j: str) -> list[Contrast]:
     """Verifiers of one J that err in different ways, and what erring does by itself."""
     fails, both, passes = (f"{kind}_{j}" for kind in CHANNELS[j])
@@ -95,5 +103,6 @@ DECIDING = tuple(contrast for world in STEPWISE for contrast in _deciding(world)
 BESIDE = (
     *(contrast for world in STEPWISE for contrast in _beside(world)),
     *(contrast for world in (*STEPWISE, "chain") for contrast in _broader(world)),
+    *(contrast for world in ("search", "chain") for contrast in _covering(world)),
     *(contrast for j in CHANNELS for contrast in _verifiers(j)),
 )

@@ -79,6 +79,15 @@ def _draw_point(
     if not np.isfinite(x.estimate + y.estimate):
         return
     errors = [[[v.estimate - v.low], [v.high - v.estimate]] for v in (x, y)]
-    face = "white" if hollow else colour
-    style = {"fmt": "o", "color": colour, "markerfacecolor": face, "markersize": 5, "linewidth": 0.8}
-    axes.errorbar(x.estimate, y.estimate, errors[1], errors[0], label=label, **style)
+    axes.errorbar(
+        x.estimate,
+        y.estimate,
+        errors[1],
+        errors[0],
+        fmt="o",
+        color=colour,
+        markerfacecolor="white" if hollow else colour,
+        markersize=5,
+        linewidth=0.8,
+        label=label,
+    )

@@ -14,8 +14,14 @@ from toybed.stats import Array, Interval, mean_interval, mean_of_found
 from toybed.study import Outcome, Records, Verdict, above, below, number, within
 
 MATCHED = 0.5  # of the reference's gain in held-out success: where policies are compared at the same success
-ENTROPY, SUCCESS, MANY = "entropy_test", "reward_test", "pass@64_test"
-WORDS = {ENTROPY: "entropy (nats per token)", SUCCESS: "success", MANY: "pass@64", "steps_right_test": "right steps"}
+ENTROPY, SUCCESS, MANY, COVERAGE = "entropy_test", "reward_test", "pass@64_test", "coverage@256_test"
+WORDS = {
+    ENTROPY: "entropy (nats per token)",
+    SUCCESS: "success",
+    MANY: "pass@64",
+    "steps_right_test": "right steps",
+    COVERAGE: "coverage@256",
+}
 
 
 def value(records: Mapping[str, Records], world: str, credit: str, measure: str, reference: str | None) -> Array:
@@ -105,7 +111,10 @@ class Contrast:
 
         moment = f"At that success {WORDS[self.measure]} is {pair(self.measure, self.reference)}"
         many = f", pass@64 {pair(MANY, self.reference)}" if self.measure != MANY else ""
-        there = moment + many + "; at the end " if self.reference else "At the end "
+        own = (
+            "" if self.measure in (SUCCESS, MANY, ENTROPY) else f"{WORDS[self.measure]} is {pair(self.measure, None)}, "
+        )
+        there = moment + many + "; at the end " if self.reference else f"At the end {own}"
         return f"{there}success is {pair(SUCCESS, None)}, pass@64 {pair(MANY, None)}, entropy {pair(ENTROPY, None)}."
 
 

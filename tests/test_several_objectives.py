@@ -34,6 +34,7 @@ def arm(kept: float, end: float = 0.5) -> Records:
     steps = dict.fromkeys(curves, STEPS)
     for name, bits in (("outcome", 0.5), ("process", 1.5), ("shuffled", 1.6), ("told", 0.4)):
         curves[f"bits_{name}_train"] = bits * seeds * np.ones(2)
+    curves["coverage@256_test"] = seeds * np.array([0.4, kept])
     curves["steps_right_test"] = seeds * np.array([0.4, end])
     return Records(steps | {name: ENDS for name in curves if name not in steps}, curves)
 

@@ -111,9 +111,10 @@ def unlikeliness(batch: Batch, *, rank_penalty: Scalar) -> Tensor:
 
     Changes: among right responses the rare ones are pushed up against the frequent ones, also where all are right and
     GRPO is silent. Entropy: falls slower.
-    Default: 0.25 (arXiv 2506.02355 as a third party has it).
+    Default: 0.25, this catalogue's; a third party's code has 0.5.
     Trap: likelihood is of the whole response: with responses of several lengths the short ones count as likely. The
-    paper takes several epochs on a batch besides.
+    paper takes several epochs on a batch besides. Third parties write ``1 + rank_penalty rank_i / (G - 1)``, which is
+    the same up to a factor and another penalty.
     Limit: rank_penalty 0: the identity. A group of equally likely responses: a constant factor.
     Source: arXiv 2506.02355, its unlikeliness reward; of the paper only the abstract was read.
     """
