@@ -13,12 +13,14 @@ from toybed.benchmarks import ensembles as ensembles
 from toybed.benchmarks import entropy_law as entropy_law
 from toybed.benchmarks import entropy_mechanism as entropy_mechanism
 from toybed.benchmarks import entropy_schedules as entropy_schedules
+from toybed.benchmarks import held_entropy as held_entropy
 from toybed.benchmarks import interventions as interventions
 from toybed.benchmarks import law_constants as law_constants
 from toybed.benchmarks import pass_at_k_crossing as pass_at_k_crossing
 from toybed.benchmarks import reversibility as reversibility
 from toybed.benchmarks import same_at_ratio_one as same_at_ratio_one
 from toybed.benchmarks import search_squeeze as search_squeeze
+from toybed.benchmarks import several_objectives as several_objectives
 from toybed.benchmarks import shortcut_pressure as shortcut_pressure
 from toybed.benchmarks import sizes as sizes
 from toybed.benchmarks import sparse_updates as sparse_updates

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from toybed import plotting, runner, study
 from toybed.errors import ToybedError
-from toybed.listing import interval_text
+from toybed.listing import interval_text, worlds_text
 from toybed.store import Store
 
 
@@ -31,7 +31,7 @@ def write(store: Store, out: Path, figures: Path | None = None) -> None:
         raise ToybedError(f"store {store.path} holds no answer yet; toybed run QUESTION makes one")
     # Loading from the package and escaping everything: a store may come from somebody else.
     pages = Environment(loader=PackageLoader("toybed.report", "."), autoescape=True, undefined=StrictUndefined)
-    pages.filters["interval"] = interval_text
+    pages.filters |= {"interval": interval_text, "worlds": worlds_text}
     text = pages.get_template("report.html.j2").render(answers=answers)
     check_writable(out)
     partial = _partial(out)
