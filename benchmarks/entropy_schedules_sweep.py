@@ -10,8 +10,9 @@ import numpy as np
 
 from toybed.agents.config import Curriculum, Learning, Setting, Spec, Supervised
 from toybed.benchmarks.schedule_search import Evolution, MetaSchedule
+from toybed.searching import Search
 from toybed.stats import Array
-from toybed.study import Records, Search
+from toybed.study import Records
 
 MEASURES = ("reward_test", "pass@64_test", "coverage@256_test")
 UPDATES = {"quick": 24, "standard": 120, "full": 240}

@@ -22,8 +22,8 @@ FLOORS = (
     ("envs",),
     ("agents",),
     (
-        *("exact", "study", "store", "executors", "memory", "cluster", "runner", "loading", "live", "plotting", "llm"),
-        "findings",
+        *("exact", "study", "searching", "store", "executors", "memory", "cluster", "runner", "loading", "live"),
+        *("plotting", "llm", "findings"),
     ),
     ("benchmarks",),
     (

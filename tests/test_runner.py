@@ -20,13 +20,13 @@ import torch
 from toybed import runner, study
 from toybed.agents.config import Adaptation, Curriculum, Imitation, Meta, Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
+from toybed.searching import Search
 from toybed.stats import Interval
 from toybed.store import Store
 from toybed.study import (
     Outcome,
     Records,
     Run,
-    Search,
     Tuning,
     Verdict,
     above,

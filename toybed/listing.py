@@ -192,12 +192,12 @@ def _question_entry(name: str) -> dict[str, Any]:
 
 def _size_text(question: Study, size: str) -> str:
     """How many seeds and arms, and how many of these get their setting from a choice."""
+    seeds = f"{question.seeds[size]} seeds{', each in a world of its own,' if question.worlds else ''}"
     if question.search is not None:
         search = question.search
         arms = len(question.arms(size)) + len(search.final(size, search.begin(size)))
         learned = f"some of them learned before, in {search.generations[size]} generations on other seeds"
-        return f"{question.seeds[size]} seeds in each of {arms} arms; {learned}"
-    seeds = f"{question.seeds[size]} seeds{', each in a world of its own,' if question.worlds else ''}"
+        return f"{seeds} in each of {arms} arms; {learned}"
     if question.tuning is None:
         return f"{seeds} in each of {len(question.arms(size))} arms"
     options = question.tuning.candidates(size)

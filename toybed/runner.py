@@ -24,6 +24,7 @@ from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
 from toybed.executors import Executor, Here, Processes, Report
 from toybed.memory import most_runs
+from toybed.searching import Make
 from toybed.store import Store
 from toybed.study import FIRST_TUNING_SEED, SIZES, Parameters, Records, Run, Study, code_version
 
@@ -332,32 +333,11 @@ def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple
     return chosen
 
 
-def learned(
-    study: Study, size: str, device: str, store: Store, make: Callable[[list[Run], int], None] | None = None
-) -> dict[str, Setting]:
-    """The settings that a search ends with, by arm.
-
-    Args:
-        study, size, device: whose search.
-        store: where its runs are.
-        make: makes the runs of a generation, given its number; None: all are in the store.
-
-    Raises:
-        ToybedError: a run is missing.
-    """
-    search = study.search
-    if search is None:
+def learned(study: Study, size: str, device: str, store: Store, make: Make | None = None) -> dict[str, Setting]:
+    """The settings of the arms that a search learns; arguments as of :meth:`~toybed.searching.Search.learn`."""
+    if study.search is None:
         return {}
-    state = search.begin(size)
-    for generation in range(search.generations[size]):
-        runs = search.runs(size, generation, state, device)
-        if make is not None:
-            make([run for options in runs.values() for each in options.values() for run in each], generation)
-        found = {
-            place: {label: records(each, store) for label, each in options.items()} for place, options in runs.items()
-        }
-        state = search.tell(generation, state, found)
-    return dict(search.final(size, state))
+    return study.search.learn(size, device, lambda runs: records(runs, store), make)
 
 
 def load_records(study: Study, size: str, seeds: int, device: str, store: Store) -> dict[str, Records]:

@@ -30,6 +30,8 @@ from toybed.stats import Interval
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from toybed.searching import Search
+
 Outcome = Literal["supported", "refuted", "undecided"]
 SIZES = ("quick", "standard", "full")
 
@@ -304,41 +306,6 @@ FIRST_TUNING_SEED = 1000
 
 def _runs_of(setting: Setting, seeds: Iterable[int], device: str, worlds: bool) -> list[Run]:
     return [Run(setting.in_world(seed) if worlds else setting, seed, device) for seed in seeds]
-
-
-@dataclass(frozen=True)
-class Search:
-    """How settings are learned before the sweep, generation after generation.
-
-    All runs of a generation are ordinary ones, so that a search which was stopped goes on where it was.
-
-    Attributes:
-        begin: size to the state before the first generation.
-        ask: size, generation and state to candidates, by place (a world, say) and by label. Their runs draw by the
-            generation's number (:attr:`~toybed.agents.config.Learning.replicate`), whatever they say themselves.
-        tell: generation, state and the records of its candidates to the next state.
-        final: size and last state to further arms of the sweep.
-        generations: size to number of generations.
-        bases: size to number of seeds; a generation has one of them, in turns, from 1000 on: no judged run has it.
-    """
-
-    begin: Callable[[str], Any]
-    ask: Callable[[str, int, Any], Mapping[str, Mapping[str, Setting]]]
-    tell: Callable[[int, Any, Mapping[str, Mapping[str, Records]]], Any]
-    final: Callable[[str, Any], Mapping[str, Setting]]
-    generations: Mapping[str, int]
-    bases: Mapping[str, int]
-
-    def runs(self, size: str, generation: int, state: Any, device: str) -> dict[str, dict[str, list[Run]]]:
-        """The runs of a generation, by place and label."""
-        seed = FIRST_TUNING_SEED + generation % self.bases[size]
-        return {
-            place: {
-                label: [Run(setting.with_learning(replicate=generation), seed, device)]
-                for label, setting in options.items()
-            }
-            for place, options in self.ask(size, generation, state).items()
-        }
 
 
 @dataclass(frozen=True)
