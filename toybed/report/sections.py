@@ -1,10 +1,10 @@
 """Sections of the report beside the questions'. Whoever has something to tell about a store adds one.
 
-    >>> from toybed.report import sections
-    >>> def mine(store, answers):
-    ...     return sections.Section("mine", "What I saw", "There are {} answers.".format(len(answers)))
-    >>> added = sections.add(mine)
-    >>> sections.remove(added)
+>>> from toybed.report import sections
+>>> def mine(store, answers):
+...     return sections.Section("mine", "What I saw", "There are {} answers.".format(len(answers)))
+>>> added = sections.add(mine)
+>>> sections.remove(added)
 """
 
 from __future__ import annotations
