@@ -22,21 +22,28 @@ NONE = ("None", "none", "", " ", None)
 
 
 @dataclass(frozen=True)
+class Span:
+    """An interval along an axis, "x" or "y"."""
+
+    axis: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Point:
     """One point.
 
     Attributes:
         x, y: its place in the data.
         name: where the figure names it.
-        low, high: of the interval around it, along the axis ``along``; None where none is drawn.
+        spans: the intervals that are drawn around it, one for an axis at most.
     """
 
     x: float
     y: float
     name: str = ""
-    low: float | None = None
-    high: float | None = None
-    along: str = ""
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def series(axes: Axes) -> list[Series]:
     tops = [(point.x, point.y) for one in bars for point in one.points]
     pieces = [Bar(hexed(line.get_color()), _places(line)) for line in axes.lines if _is_piece(line)]
     on_bars = [piece for piece in pieces if any(piece.covers(x, y) for x, y in tops)]
-    told = [replace(one, points=tuple(_with_interval(point, on_bars) for point in one.points)) for one in bars]
+    told = [replace(one, points=tuple(_with_intervals(point, on_bars) for point in one.points)) for one in bars]
     return _merged([*_lines(axes, on_bars), *_scattered(axes), *told])
 
 
@@ -108,7 +115,7 @@ def _lines(axes: Axes, taken: Sequence[Bar]) -> Iterator[Series]:
             continue
         colour = hexed(line.get_color())
         near = [bar for bar in intervals if bar.colour == colour]
-        points = tuple(_with_interval(Point(float(x), float(y)), near) for x, y in _places(line))
+        points = tuple(_with_intervals(Point(float(x), float(y)), near) for x, y in _places(line))
         if points:
             style = str(line.get_linestyle())
             yield Series(_legend(line), colour, style not in NONE, style not in (*NONE, "-"), points)
@@ -148,14 +155,15 @@ def _error_bars(axes: Axes) -> tuple[list[Line2D], list[Bar]]:
     return caps, bars
 
 
-def _with_interval(point: Point, bars: Sequence[Bar]) -> Point:
-    """The point with the interval of the first bar on which it stands."""
+def _with_intervals(point: Point, bars: Sequence[Bar]) -> Point:
+    """The point with the intervals of the bars on which it stands, of each axis the first."""
+    spans: dict[str, Span] = {}
     for bar in bars:
         if bar.covers(point.x, point.y):
-            axis = 0 if bar.ends[0, 1] == bar.ends[1, 1] else 1
-            low, high = sorted(map(float, bar.ends[:, axis]))
-            return replace(point, low=low, high=high, along="xy"[axis])
-    return point
+            axis = "x" if bar.ends[0, 1] == bar.ends[1, 1] else "y"
+            low, high = sorted(map(float, bar.ends[:, "xy".index(axis)]))
+            spans.setdefault(axis, Span(axis, low, high))
+    return replace(point, spans=tuple(spans.values()))
 
 
 def _legend(artist: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toybed.report import artists
-from toybed.report.artists import Point, Series, hexed, plain
+from toybed.report.artists import Point, Series, Span, hexed, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ class Panel:
     @property
     def intervals(self) -> bool:
         """Whether any point has one."""
-        return any(point.low is not None for series in self.series for point in series.points)
+        return any(point.spans for series in self.series for point in series.points)
 
     @property
     def named(self) -> bool:
@@ -79,7 +79,7 @@ def panels(figure: Figure) -> list[Panel]:
     figure.draw_without_rendering()  # the names of ticks are known only then
     ticks = [_ticks(axes) for axes in figure.axes]
     # Panels side by side that share their rows name them once, at the left.
-    shared = [_shared(axes, figure.axes, ticks) | own for axes, own in zip(figure.axes, ticks, strict=True)]
+    shared = [{**_shared(axes, figure.axes, ticks), **own} for axes, own in zip(figure.axes, ticks, strict=True)]
     found = [_panel(axes, own) for axes, own in zip(figure.axes, shared, strict=True)]
     names: dict[str, set[str]] = {}
     for one in (one for panel in found for one in panel.series if one.name and one.line):
@@ -124,22 +124,30 @@ def _words(axes: Axes) -> list[Label]:
 def _complemented(axes: Axes, which: str) -> bool:
     """Whether an axis shows failures and is labelled by successes: its ticks say 1 less their place."""
     axis = getattr(axes, f"{which}axis")
-    said = [(float(place), label.get_text()) for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels())]
+    said = [
+        (float(place), label.get_text())
+        for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+    ]
     try:
         pairs = [(place, float(text)) for place, text in said if text]
     except ValueError:  # words, or numbers as mathtext writes them
         return False
-    if not pairs or not np.allclose([1 - place for place, _ in pairs], [value for _, value in pairs], atol=1e-9):
+    places, values = np.array(pairs).reshape(-1, 2).T
+    if not len(places) or not np.allclose(1 - places, values, atol=1e-9):
         return False
-    return not np.allclose(*zip(*pairs, strict=True)) or bool(getattr(axes, f"{which}axis_inverted")())
+    return not np.allclose(places, values) or bool(getattr(axes, f"{which}axis_inverted")())
 
 
 def _turned(point: Point, axes: Sequence[str]) -> Point:
     """The point with successes in the place of failures."""
     for which in axes:
-        point = replace(point, **{which: 1 - getattr(point, which)})
-        if point.along == which and point.low is not None and point.high is not None:
-            point = replace(point, low=1 - point.high, high=1 - point.low)
+        spans = [s if s.axis != which else Span(which, 1 - s.high, 1 - s.low) for s in point.spans]
+        point = Point(
+            1 - point.x if which == "x" else point.x,
+            1 - point.y if which == "y" else point.y,
+            point.name,
+            tuple(spans),
+        )
     return point
 
 
@@ -182,6 +190,8 @@ def _named(one: Series, labels: Sequence[Label], ticks: Ticks) -> Series:
     hued = [t.text for t in labels if t.colour == one.colour and t.colour != "#000000" and t.text not in taken]
     if len(set(hued)) == 1:
         candidates.append(hued[0])
+    if len(one.points) == 1:
+        candidates.append(one.points[0].name)
     return replace(one, name=one.name or next(iter(candidates), ""))
 
 
@@ -213,7 +223,8 @@ def _distinct(found: Sequence[Series]) -> Iterator[Series]:
 
 def _look(one: Series) -> str:
     form = ("broken line" if one.dashed else "line") if one.line else "points"
-    return f"{HUES.get(one.colour, one.colour)} {form}"
+    grey = one.colour[1:3] == one.colour[3:5] == one.colour[5:7]
+    return f"{HUES.get(one.colour, 'grey' if grey else one.colour)} {form}"
 
 
 def _thinned(one: Series) -> Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -101,10 +102,9 @@ def svg(figure: Figure, name: str, title: str, text: str, palette: Palette) -> M
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     root = ElementTree.fromstring(plotting.svg(figure))
-    for parent in list(root.iter()):
-        for child in [c for c in parent if c.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style")]:
-            parent.remove(child)
-    _adapt(root, name, palette, words=False)
+    _stripped(root)
+    wanted = set(re.findall(r"#([\w-]+)", " ".join(v for e in root.iter() for k, v in e.items() if k != "style")))
+    _adapt(root, name, palette, wanted, words=False)
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
     root.set("style", f"fill:var({palette.variable('#000000', words=False)})")
@@ -117,25 +117,48 @@ def svg(figure: Figure, name: str, title: str, text: str, palette: Palette) -> M
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _adapt(element: ElementTree.Element, name: str, palette: Palette, *, words: bool) -> None:
-    """Put variables in the place of colours, and a name before ids, in an element and all within it."""
+def _stripped(root: ElementTree.Element) -> None:
+    """Take out what a page has no use for: facts about the file, its own style sheet, white space."""
+    for parent in list(root.iter()):
+        for child in [c for c in parent if c.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style")]:
+            parent.remove(child)
+        for child in parent:
+            child.tail = None if parent.tag != f"{{{_SVG}}}text" else child.tail
+        if not (parent.text or "").strip():
+            parent.text = None
+
+
+def _adapt(element: ElementTree.Element, name: str, palette: Palette, wanted: Collection[str], *, words: bool) -> None:
+    """Put variables in the place of colours, and a name before ids, in an element and all within it.
+
+    Args:
+        element: is changed.
+        name: put before ids.
+        palette: gets the colours.
+        wanted: the ids that are referred to; the others are dropped.
+        words: whether the element is within a text.
+    """
     words = words or element.get("id", "").startswith("text_")
-    style = element.get("style")
-    if style is not None:
-        element.set("style", _COLOUR.sub(lambda found: f"var({palette.variable(found[0], words=words)})", style))
-    if "id" in element.attrib:
-        element.set("id", f"{name}-{element.attrib['id']}")
+    own = element.attrib
+    if "style" in own:
+        coloured = _COLOUR.sub(lambda found: f"var({palette.variable(found[0], words=words)})", own["style"])
+        own["style"] = re.sub(r"font-family:[^;]*(;|$)", "", coloured).replace(": ", ":").replace("; ", ";")
+    if "id" in own and (key := own.pop("id")) in wanted:
+        own["id"] = f"{name}-{key}"
     for attribute in (_LINK, "href"):
-        if element.get(attribute, "").startswith("#"):
-            element.set(attribute, f"#{name}-{element.attrib[attribute][1:]}")
-    if "clip-path" in element.attrib:
-        element.set("clip-path", element.attrib["clip-path"].replace("url(#", f"url(#{name}-"))
-    if "d" in element.attrib:
-        element.set("d", _rounded(element.attrib["d"]))
+        if own.get(attribute, "").startswith("#"):
+            own[attribute] = f"#{name}-{own[attribute][1:]}"
+    if "clip-path" in own:
+        own["clip-path"] = own["clip-path"].replace("url(#", f"url(#{name}-")
+    if own.get("transform", "").startswith("rotate(-0 "):
+        del own["transform"]
+    for attribute in {"d", "x", "y", "points"} & set(own):
+        own[attribute] = _rounded(own[attribute])
     for child in element:
-        _adapt(child, name, palette, words=words)
+        _adapt(child, name, palette, wanted, words=words)
 
 
 def _rounded(path: str) -> str:
-    """A path in hundredths of its unit: finer than any screen shows, and half as long."""
-    return re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), path)
+    """Coordinates in hundredths of their unit: finer than any screen shows, and half as long."""
+    short = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), path)
+    return " ".join(short.split())

@@ -21,6 +21,7 @@ from toybed import runner, study
 from toybed.errors import ToybedError
 from toybed.listing import interval_text, worlds_text
 from toybed.report import literature, manifests, ranking, sections
+from toybed.report.artists import Point
 from toybed.report.data import Panel, panels
 from toybed.report.figures import Palette, svg
 from toybed.store import Store
@@ -122,12 +123,26 @@ def _environment() -> Environment:
         "interval": interval_text,
         "worlds": worlds_text,
         "how_seen": literature.how_seen,
-        "short": lambda value: f"{value:.4g}",
-        "exact": lambda value: f"{value:.8g}",
+        "exact": _exact,
+        "told": _told,
         "ticks": lambda panel: json.dumps({w: sorted(names.items()) for w, names in panel.ticks.items()}),
         "lower_first": lambda text: text[:1].lower() + text[1:],
     }
+    pages.tests["number_like"] = lambda word: re.fullmatch(r"[-+.,\[\] \de]+", word) is not None
     return pages
+
+
+def _exact(point: Point) -> str:
+    """A point for the charts: x and y, and of each interval its axis, low and high."""
+    spans = [f" {span.axis} {span.low:.6g} {span.high:.6g}" for span in point.spans]
+    return f"{point.x:.6g} {point.y:.6g}{''.join(spans)}"
+
+
+def _told(point: Point, axis: str, ticks: Mapping[str, Mapping[float, str]]) -> str:
+    """A coordinate for readers: the name of its place or the number, and its interval."""
+    value = getattr(point, axis)
+    intervals = [f" [{span.low:.4g}, {span.high:.4g}]" for span in point.spans if span.axis == axis]
+    return ticks.get(axis, {}).get(value, f"{value:.4g}") + "".join(intervals)
 
 
 def _resource(name: str) -> str:

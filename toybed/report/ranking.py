@@ -17,14 +17,17 @@ from toybed.study import Records, Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+FIRST = "interventions"
+"""The question that is asked for a ranking; where it is not answered, the ranking of most objectives comes first."""
+
 FEWEST = 3
 """Different objectives that make a ranking."""
 
 SUCCESS, ENTROPY = "reward_test", "entropy_train"
 
 TEXT = (
-    "Objectives that differ in nothing but themselves and their learning rate, in the order of their held-out success at "
-    "the end; entropy is in nats per token, over the policy's own rollouts on train prompts. Intervals are 95 % t "
+    "Objectives that differ in nothing but themselves and their learning rate, in the order of their held-out success "
+    "at the end; entropy is in nats per token, over the policy's own rollouts on train prompts. Intervals are 95 % t "
     "intervals over seeds, each objective by itself: where a question judges a difference, it pairs the seeds, and its "
     "verdict says more than two intervals that overlap. A ranking belongs to its world, its length and its rates."
 )
@@ -47,6 +50,7 @@ class Row:
 class Ranking:
     """Arms under the same conditions, the most successful first."""
 
+    question: str
     conditions: str
     rows: tuple[Row, ...]
 
@@ -77,7 +81,7 @@ def ranking(
         f"{question}, size {size}: {setting.world.name}, {setting.policy.name}, {learning.updates} updates of "
         f"{learning.prompts} × {learning.group} responses in {learning.minibatches} steps"
     )
-    return Ranking(conditions, tuple(ordered))
+    return Ranking(question, conditions, tuple(ordered))
 
 
 def _conditions(records: Records) -> str:
@@ -106,10 +110,10 @@ def _row(arm: str, records: Records, runs: Sequence[Run]) -> Row:
 
 
 def section(found: Sequence[Ranking]) -> Section | None:
-    """The section of the report: the largest ranking with a figure, the others folded."""
+    """The section of the report: the first ranking with a figure, the others folded."""
     if not found:
         return None
-    ordered = sorted(found, key=lambda one: -len({row.objective for row in one.rows}))
+    ordered = sorted(found, key=lambda one: (one.question != FIRST, -len({row.objective for row in one.rows})))
     tables = tuple(_table(one, folded=i > 0) for i, one in enumerate(ordered))
     caption = (
         f"{ordered[0].conditions}. Each point is an objective at its learning rate, with 95 % intervals over seeds; up "

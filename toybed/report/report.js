@@ -3,6 +3,7 @@
 // The page is whole without this: figures and tables are there, and this only adds a button to each figure.
 (() => {
   const charts = new Set();
+  Chart.defaults.font.family = "system-ui, sans-serif";
 
   const make = (tag, attributes = {}, text = "") => {
     const element = document.createElement(tag);
@@ -14,16 +15,20 @@
   const colour = (hex) => style(`--k${hex.slice(1)}`) || hex;
   const short = (value) => Number(value.toPrecision(4)).toString();
 
-  // One series is one tbody; a row's cells say by data-of what they are.
+  // One series is one tbody, one point a row: its numbers in data-p, and its name in the first of three cells.
+  const pointOf = (row) => {
+    const [x, y, ...rest] = row.dataset.p.split(" ");
+    const name = row.cells.length > 2 ? row.cells[0].textContent : "";
+    const spans = {};
+    for (let i = 0; i < rest.length; i += 3) spans[rest[i]] = [Number(rest[i + 1]), Number(rest[i + 2])];
+    return { x: Number(x), y: Number(y), name, spans };
+  };
   const seriesOf = (body) => ({
     name: body.dataset.name,
     colour: body.dataset.colour,
     line: body.dataset.line === "1",
     dashed: body.dataset.dashed === "1",
-    points: [...body.querySelectorAll("tr[data-x]")].map(({ dataset: row }) => ({
-      x: Number(row.x), y: Number(row.y), name: row.name || "", along: row.along,
-      low: row.along ? Number(row.low) : null, high: row.along ? Number(row.high) : null,
-    })),
+    points: [...body.querySelectorAll("tr[data-p]")].map(pointOf),
   });
 
   const panelOf = (table) => ({
@@ -35,12 +40,18 @@
     series: [...table.tBodies].map(seriesOf),
   });
 
+  // A long title in several lines.
+  const lines = (text) => (text.match(/.{1,38}(\s|$)|\S+/g) || []).map((line) => line.trim());
+
   const axis = (panel, which) => {
     const named = panel.ticks[which];
+    const reached = panel.series.flatMap((series) => series.points.flatMap((point) => point.spans[which] || []));
+    const within = reached.filter((value) => !panel.log[which] || value > 0);
     const scale = {
       type: panel.log[which] ? "logarithmic" : "linear",
       reverse: panel.inverted[which],
-      title: { display: Boolean(panel.labels[which]), text: panel.labels[which], color: style("--soft") },
+      ...(within.length ? { suggestedMin: Math.min(...within), suggestedMax: Math.max(...within) } : {}),
+      title: { display: Boolean(panel.labels[which]), text: lines(panel.labels[which]), color: style("--soft") },
       grid: { color: style("--line") },
       ticks: { color: style("--soft"), maxTicksLimit: 8, callback: (value) => short(Number(value)) },
     };
@@ -61,36 +72,42 @@
     backgroundColor: colour(series.colour),
     borderDash: series.dashed ? [5, 4] : [],
     borderWidth: 1.8,
-    pointRadius: series.line ? 1.5 : 3.5,
+    pointRadius: series.line ? (series.dashed || series.points.length > 40 ? 0 : 1.5) : 3.5,
     pointHoverRadius: 6,
   });
 
+  // The intervals around points, within the chart's area.
   const intervals = {
     id: "intervals",
-    afterDatasetsDraw: (chart) => {
-      chart.data.datasets.forEach((of, index) => {
-        if (!chart.isDatasetVisible(index)) return;
-        for (const point of of.data.filter((each) => each.along)) {
-          const along = chart.scales[point.along];
-          const [low, high] = [point.low, point.high].map((value) => along.getPixelForValue(value));
-          const at = point.along === "x" ? chart.scales.y.getPixelForValue(point.y) : chart.scales.x.getPixelForValue(point.x);
-          chart.ctx.strokeStyle = of.borderColor;
-          chart.ctx.lineWidth = 1.5;
-          chart.ctx.beginPath();
-          if (point.along === "x") { chart.ctx.moveTo(low, at); chart.ctx.lineTo(high, at); }
-          else { chart.ctx.moveTo(at, low); chart.ctx.lineTo(at, high); }
-          chart.ctx.stroke();
+    afterDatasetsDraw: ({ ctx, chartArea: area, data, scales }) => {
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(area.left, area.top, area.width, area.height);
+      ctx.clip();
+      for (const of of data.datasets.filter((each) => !each.hidden)) {
+        ctx.strokeStyle = of.borderColor;
+        ctx.lineWidth = 1.5;
+        for (const point of of.data) {
+          const [x, y] = [scales.x.getPixelForValue(point.x), scales.y.getPixelForValue(point.y)];
+          for (const [which, span] of Object.entries(point.spans)) {
+            const [low, high] = span.map((value) => scales[which].getPixelForValue(value));
+            ctx.beginPath();
+            ctx.moveTo(which === "x" ? low : x, which === "x" ? y : low);
+            ctx.lineTo(which === "x" ? high : x, which === "x" ? y : high);
+            ctx.stroke();
+          }
         }
-      });
+      }
+      ctx.restore();
     },
   };
 
   const words = (panel) => (item) => {
     const point = item.raw;
-    const range = point.along ? ` [${short(point.low)}, ${short(point.high)}]` : "";
     const told = ["x", "y"].map((which) => {
       const named = (panel.ticks[which] || []).find(([place]) => place === point[which]);
-      return `${panel.labels[which] || which}: ${named ? named[1] : short(point[which])}${point.along === which ? range : ""}`;
+      const span = point.spans[which] ? ` [${point.spans[which].map(short).join(", ")}]` : "";
+      return `${panel.labels[which] || which}: ${named ? named[1] : short(point[which])}${span}`;
     });
     return [point.name ? `${item.dataset.label}: ${point.name}` : item.dataset.label, ...told];
   };
@@ -142,7 +159,7 @@
     panel.series.forEach((series, index) => {
       const swatch = make("span", { class: "swatch" });
       swatch.style.background = `var(--k${series.colour.slice(1)}, ${series.colour})`;
-      chosen.append(choice(series.name, true, (on) => { chart.setDatasetVisibility(index, on); chart.update(); }, swatch));
+      chosen.append(choice(series.name, true, (on) => { chart.data.datasets[index].hidden = !on; chart.update(); }, swatch));
     });
     for (const which of ["x", "y"]) {
       const positive = panel.series.every((series) => series.points.every((point) => point[which] > 0));
