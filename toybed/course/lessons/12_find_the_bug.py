@@ -17,8 +17,8 @@ from toybed.testing import LAWS, examine, likenesses, subject_of
 # %% [markdown]
 # ## Four laws
 #
-# toybed has more; these find most bugs. At ratio 1 a loss is the plain policy gradient. Padding has no influence: not
-# its content, and not its length. The batch written twice has the same gradient (it is a mean, not a sum).
+# toybed has eleven. At ratio 1 a loss is the plain policy gradient. Padding has no influence: not its content, and not
+# its length. The batch written twice has the same gradient (it is a mean, not a sum).
 
 # %%
 laws = {law.name: law for law in LAWS}
@@ -73,8 +73,8 @@ def ppo_loss(log_prob, log_prob_old, advantage, mask):
 check(ppo_loss)
 
 # %% [markdown]
-# When it passes, let the laws try it as well: `toybed check MODULE:NAME` does that with any loss of yours, and says which
-# known objective it coincides with.
+# When it passes, let the laws try it as well: `toybed check MODULE:NAME` does that with any loss of yours, and says
+# which known objective it coincides with.
 #
 # ## The museum
 #
