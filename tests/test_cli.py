@@ -109,7 +109,7 @@ def test_show_tells_of_every_name(capsys: Capture, name: str) -> None:
         (["evidence", "grpo"], ["unknown claim 'grpo'"]),
         (["evidence", "--store", "no/such.sqlite"], ["no/such.sqlite does not exist", "toybed run"]),
         (["lst"], ["unknown command 'lst': did you mean 'list'? toybed --help shows all"]),
-        (["--debug", "list"], ["unknown command '--debug'", "check, evidence, list"]),
+        (["--debug", "list"], ["unknown command '--debug'", "check, course, evidence, list"]),
         (["list", "--jsno"], ["unknown option '--jsno': did you mean '--json'? toybed list --help shows all"]),
         (["run", "--sedes=2", "entropy_law"], ["unknown option '--sedes': did you mean '--seeds'?"]),
         (["run", "entropy_law", "--name", "x"], ["unknown option '--name'", "toybed run --help"]),
