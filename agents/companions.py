@@ -14,7 +14,7 @@ from toybed.agents.policies import MLPPolicy, Policy, choose
 from toybed.agents.rollout import Rollout, response_log_probs
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
-from toybed.objectives.batch import HOW_TO_GET, Batch
+from toybed.objectives.batch import HOW_TO_GET, Batch, needs_of
 from toybed.objectives.objective import Objective
 from toybed.objectives.returns import gae_returns, value_loss
 from toybed.streams import Streams
@@ -42,7 +42,8 @@ class Companions:
         given: further fields that a batch has already.
 
     Raises:
-        ToybedError: a reference is needed and not given, or a reward vector in a world that has none.
+        ToybedError: a reference is needed and not given, or a reward vector in a world that has none; a reward that is
+            shaped at random has a critic.
 
     Attributes:
         log_z: the learned log-partition of every prompt, ``[S, n_prompts]``, or None; trained with the policy.
@@ -72,6 +73,11 @@ class Companions:
             raise ToybedError(
                 f"{objective.name} needs planning tokens, and {env.title} names none: without them it would "
                 "silently be another objective"
+            )
+        if "value" in needs and "generator" in needs_of(objective.shape_reward):
+            raise ToybedError(
+                f"{objective.name} shapes its reward at random, and has a critic, whose returns would be of "
+                "other draws than the advantage; allowed: one of the two"
             )
         if objective.takes_vectors and not env.reward_names:
             raise ToybedError(

@@ -127,8 +127,8 @@ class Learning:
         weight_decay: of "adamw" and "sgd": each step also takes ``learning_rate * weight_decay`` of each weight.
         weights: the policy's number format. "fp32"; or "bf16": the start and what each step makes of the weights are
             rounded to bf16, so that a step below half the spacing of bf16 is lost. Moments and gradients stay float32.
-        train_on: the part of the train prompts that is trained on, as a range of a fixed, shuffled order: (0, 0.5) and
-            (0.5, 1) have no prompt in common. Measures are still of all of them.
+        train_on: the part of the train prompts that is trained on, as a range of an order that is drawn by the run's
+            seed alone: of one seed (0, 0.5) and (0.5, 1) have no prompt in common. Measures are still of all of them.
         replicate: runs that differ in it alone start from one base and draw other prompts, responses and
             demonstrations.
         curriculum: which train prompts are drawn when; None: all alike, always.
@@ -309,6 +309,13 @@ class Setting:
         """The part that determines the base policy: runs that agree in it start from the same parameters."""
         config = self.config()
         return {name: config[name] for name in ("world", "policy", "heads", "supervised")}
+
+    def in_world(self, table_seed: int) -> Self:
+        """The setting in another world of its kind: the seed that draws the world is set, in the run before it, too."""
+        world = Spec(self.world.name, {**self.world.options, "table_seed": table_seed})
+        before = self.start.after
+        after = None if before is None else before.in_world(table_seed)
+        return replace(self, world=world, start=replace(self.start, after=after))
 
     def with_learning(self, **changes: Any) -> Self:
         """The setting with some of its learning changed."""

@@ -22,26 +22,25 @@ class PromptDraw:
     Args:
         env: the world.
         config: which train prompts there are, and what is drawn when.
-        runs: S.
+        seeds: the runs' root seeds.
 
     Attributes:
         state: what an adaptive curriculum remembers of each run and train prompt, each ``[S, P]``: ``rate``, its mean
             reward lately, and ``seen``, whether it has been drawn. It can be pickled, and training resumed from it.
     """
 
-    def __init__(self, env: TokenEnv, config: Learning, runs: int) -> None:
-        self._pool = training_prompts(env, config)
+    def __init__(self, env: TokenEnv, config: Learning, seeds: Sequence[int]) -> None:
+        self._pool = pool = training_prompts(env, config, seeds)
         self._curriculum = curriculum = config.curriculum
-        self._difficulty = None if curriculum is None else env.difficulty(self._pool).double()
+        self._difficulty = None if curriculum is None else env.difficulty(pool.flatten()).double().view(pool.shape)
         self.state: dict[str, Tensor] = {}
         if curriculum is not None:
-            place = torch.zeros(env.n_prompts, dtype=torch.int64, device=env.device)
-            self._place = place.scatter(0, self._pool, torch.arange(len(self._pool), device=env.device))
+            place = torch.zeros(len(pool), env.n_prompts, dtype=torch.int64, device=env.device)
+            self._place = place.scatter(1, pool, torch.arange(pool.shape[1], device=env.device).expand_as(pool))
         if curriculum is not None and curriculum.order == "adaptive":
-            shape = (runs, len(self._pool))
             self.state = {
-                "rate": torch.zeros(shape, dtype=torch.float64, device=env.device),
-                "seen": torch.zeros(shape, dtype=torch.bool, device=env.device),
+                "rate": torch.zeros(pool.shape, dtype=torch.float64, device=env.device),
+                "seen": torch.zeros(pool.shape, dtype=torch.bool, device=env.device),
             }
 
     def draw(self, count: int, streams: Streams, runs: Sequence[bool] | None, progress: float) -> Tensor:
@@ -56,14 +55,14 @@ class PromptDraw:
         weights = self.weights(progress)
         if weights is None:
             return draw_prompts(self._pool, count, streams, runs)
-        cumulative = weights.cumsum(-1).expand(len(streams), -1).contiguous()
+        cumulative = weights.cumsum(-1)
         uniform = streams.uniform((count,), runs).double() * cumulative[:, -1:]
         # The first prompt whose cumulative weight is above the number: one without weight is never drawn.
         index = torch.searchsorted(cumulative, uniform, right=True)
-        return self._pool[index.clamp(max=len(self._pool) - 1)]
+        return self._pool.gather(1, index.clamp(max=self._pool.shape[1] - 1))
 
     def weights(self, progress: float) -> Tensor | None:
-        """How often each train prompt is drawn, float64 ``[P]``, ``[S, P]`` where it is adaptive; None: all alike."""
+        """How often each run draws each of its train prompts, float64 ``[S, P]``; None: all alike."""
         curriculum, difficulty = self._curriculum, self._difficulty
         if curriculum is None or difficulty is None or curriculum.order == "mixed":
             return None
@@ -73,9 +72,9 @@ class PromptDraw:
             return torch.where(inside, 1.0, curriculum.outside).double()
         if curriculum.order == "hard_first":
             difficulty = -difficulty
-        count = max(round(curriculum.share(progress) * len(difficulty)), 1)
+        count = max(round(curriculum.share(progress) * difficulty.shape[1]), 1)
         # Prompts as hard as the last one are in as well: there is nothing to choose between them by.
-        return (difficulty <= difficulty.sort().values[count - 1]).double()
+        return (difficulty <= difficulty.sort(1).values[:, count - 1 : count]).double()
 
     def learn(self, sample: Rollout, runs: Sequence[bool] | None) -> None:
         """Let an adaptive curriculum see how the drawn prompts went.
@@ -86,7 +85,7 @@ class PromptDraw:
         if not self.state or self._curriculum is None:
             return
         rate, seen = self.state["rate"], self.state["seen"]
-        place = self._place[sample.prompt]
+        place = self._place.gather(1, sample.prompt)
         drew = torch.ones_like(place, dtype=rate.dtype)
         if runs is not None:
             drew = drew * torch.tensor(runs, device=drew.device)[:, None]
@@ -100,4 +99,4 @@ class PromptDraw:
 
     def difficulty(self, prompt: Tensor) -> Tensor | None:
         """Mean difficulty of the prompts of a batch ``[S, B]``, of each run ``[S]``; None without a curriculum."""
-        return None if self._difficulty is None else self._difficulty[self._place[prompt]].mean(1)
+        return None if self._difficulty is None else self._difficulty.gather(1, self._place.gather(1, prompt)).mean(1)

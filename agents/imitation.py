@@ -57,7 +57,7 @@ class Imitator:
         rate = learning.learning_rate if learning_rate is None else learning_rate
         self._optimizer = make_optimizer(policy, learning, rate)
         self._streams = Streams(f"imitation{later_draws(learning, stage)}", seeds, env.device)
-        self._pool = training_prompts(env, learning)
+        self._pool = training_prompts(env, learning, seeds)
 
     @property
     def diverged(self) -> Tensor:

@@ -284,12 +284,12 @@ class MetaGradient:
         learning_rate: Tensor | None = None,
         stage: int = 0,
     ) -> None:
-        self._pool = training_prompts(env, learning)
+        self._pool = training_prompts(env, learning, seeds)
         if learning.schedule:
             raise ToybedError("Learning: meta-learning follows no schedule; allowed: (), and tokens of the adaptation")
-        if learning.prompts > len(self._pool):
+        if learning.prompts > self._pool.shape[1]:
             raise ToybedError(
-                f"{learning.prompts} tasks in an update; allowed: at most {len(self._pool)} train prompts"
+                f"{learning.prompts} tasks in an update; allowed: at most {self._pool.shape[1]} train prompts"
             )
         self.env, self.policy, self.learning, self.meta = env, policy, learning, meta
         tasks = learning.prompts
@@ -323,7 +323,8 @@ class MetaGradient:
             Measures of the responses, each ``[S]``: ``reward`` and ``entropy`` before adaptation, ``adapted_reward``
             and ``adapted_entropy`` after it, and ``grad_norm``, mean over the outer steps.
         """
-        task = self._pool[self._choosing.uniform((len(self._pool),)).argsort(-1)[:, : self.learning.prompts]]
+        order = self._choosing.uniform(self._pool.shape[1:]).argsort(-1)
+        task = self._pool.gather(1, order[:, : self.learning.prompts])
         adapted, inner = self._adapter.spread(self.policy), []
         for _ in range(self.meta.adaptation.steps):
             inner.append(self._adapter.sample(adapted, task, self.meta.adaptation.group, self._sampling))

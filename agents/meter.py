@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from toybed.agents.adaptation import AdaptationMeter
 from toybed.agents.optimization import CAUSES
 from toybed.agents.policies import Policy
-from toybed.agents.probes import POLICY_PROBES, get_policy_probe, get_probe
+from toybed.agents.probes import DRAWING, Probe, get_policy_probe, get_probe, reads_policies
 from toybed.agents.results import Curve, RunResult
 from toybed.agents.sampled_worth import sampled_worth
 from toybed.envs.core import MAX_ENUMERATED, Evaluation, TokenEnv, sample_of
@@ -40,7 +41,7 @@ class Meter:
             take at the start and at the end.
         adaptation: adapts the policies to every task, at the start and at the end; or None.
         start: the policies as they start, in a copy that is not trained: what probes of policies compare with.
-        seeds: the runs' root seeds: in a world that is not tabulated what is measured is sampled.
+        seeds: the runs' root seeds: in a world that is not tabulated what is measured is sampled, and some probes draw.
 
     Raises:
         ToybedError: a probe is unknown, or one of policies has no start to compare with.
@@ -56,13 +57,19 @@ class Meter:
         seeds: Sequence[int] = (),
     ) -> None:
         self._env, self._policy, self._adaptation, self._start_policy = env, policy, adaptation, start
-        self._policy_probes = [get_policy_probe(name) for name in probes if name in POLICY_PROBES]
-        self._probes = [get_probe(name) for name in probes if name not in POLICY_PROBES]
+        self._policy_probes = [self._given(get_policy_probe, name, seeds) for name in probes if reads_policies(name)]
+        self._probes = [self._given(get_probe, name, seeds) for name in probes if not reads_policies(name)]
         if self._policy_probes and start is None:
             raise ToybedError("Meter: probes of policies compare with the start: pass start=..., a copy of the policy")
         self._start = policy.table(env) if self._probes else None
         self._seeds = seeds
         self._points: dict[str, list[tuple[int, NDArray[np.float64]]]] = {}
+
+    @staticmethod
+    def _given(get: Callable[[str], Probe], name: str, seeds: Sequence[int]) -> Probe:
+        """A probe that has the seeds, if it draws."""
+        probe = get(name)
+        return partial(probe, seeds=seeds) if name in DRAWING else probe
 
     def measure(self, update: int, sampled: dict[str, Tensor]) -> NDArray[np.bool_]:
         """Reward, entropy (nats per token) and pass@k on both splits, the world's own measures, the last batch's.

@@ -14,6 +14,9 @@ from toybed.agents.policies import Policy
 from toybed.measures.update_anatomy import to_bf16
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+SMALLEST = 1e-33
+"""Added to second moments: after the root it is nothing beside EPSILON, and most of a table's second moments are 0, of
+which a root takes five times as long as of other numbers."""
 
 CAUSES = (
     "",
@@ -82,7 +85,7 @@ class StackedOptimizer(ABC):
         # A sum: each run's parameters get the gradient of that run's loss alone.
         gradients = torch.autograd.grad(loss.sum(), self._parameters)
         with torch.no_grad():
-            gradient = torch.cat([g.flatten(1) for g in gradients], 1)
+            gradient = _side_by_side(gradients)
             if self._trained is not None:
                 gradient[:, : self._own].masked_fill_(~self._trained, 0.0)
             # Reductions along the last axis only: along the first they round differently with the number of runs.
@@ -104,7 +107,7 @@ class StackedOptimizer(ABC):
 
     def _take(self, move: Tensor, rate: Tensor) -> None:
         if self._decay:
-            weight = torch.cat([p.flatten(1) for p in self._parameters], 1)[:, : self._own]
+            weight = _side_by_side(self._parameters)[:, : self._own]
             if self._trained is not None:
                 weight = weight.masked_fill(~self._trained, 0.0)
             move[:, : self._own].addcmul_(weight, rate[:, None], value=self._decay)
@@ -127,14 +130,14 @@ class StackedAdam(StackedOptimizer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         like = self._parameters[0]
-        self._first, self._second = (like.new_zeros(len(like), sum(self._sizes)) for _ in range(2))
+        self._first, self._second, self._moved = (like.new_zeros(len(like), sum(self._sizes)) for _ in range(3))
 
     def _move(self, gradient: Tensor, rate: Tensor) -> Tensor:
-        rate = rate / (1 - BETA_1**self._steps)
         correction = (1 - BETA_2**self._steps) ** 0.5
+        rate = rate * correction / (1 - BETA_1**self._steps)
         self._first.lerp_(gradient, 1 - BETA_1)
         self._second.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
-        move = self._second.sqrt().div_(correction).add_(EPSILON)
+        move = torch.add(self._second, SMALLEST, out=self._moved).sqrt_().add_(EPSILON * correction)
         return torch.div(self._first, move, out=move).mul_(rate[:, None])
 
 
@@ -143,6 +146,12 @@ class StackedSGD(StackedOptimizer):
 
     def _move(self, gradient: Tensor, rate: Tensor) -> Tensor:
         return gradient * rate[:, None]
+
+
+def _side_by_side(tensors: Sequence[Tensor]) -> Tensor:
+    """``[S, D]`` from tensors ``[S, ...]``; of a single one there is nothing to copy."""
+    flat = [tensor.flatten(1) for tensor in tensors]
+    return flat[0].contiguous() if len(flat) == 1 else torch.cat(flat, 1)
 
 
 def make_optimizer(

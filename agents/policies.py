@@ -8,7 +8,7 @@ bit for bit.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -18,10 +18,15 @@ from torch.nn import functional
 
 from toybed.envs.core import ILLEGAL, TokenEnv
 from toybed.errors import ToybedError, unknown
+from toybed.own import is_own, load
 from toybed.streams import Streams
 
 TABLE_ROWS = 2**14
 """Contexts that are tabulated at a time: those of many heads in many runs would fill the memory."""
+
+
+LogProbs = Callable[[Tensor, Tensor | None], Tensor]
+"""``(observation [S, B, G, F], legal [S, B, G, V] or None) -> log-probabilities [S, B, G, V]``."""
 
 
 class Policy(nn.Module):
@@ -51,6 +56,14 @@ class Policy(nn.Module):
             ``[S, ..., V]``.
         """
         return normalise(self(observation.flatten(1, -2)).view(*observation.shape[:-1], -1), legal)
+
+    def follow(self) -> LogProbs:
+        """What gives :meth:`log_probs` of responses in the making, called before each of their tokens in turn.
+
+        All responses begin together, and those of a group in one state; see :func:`toybed.agents.rollout.rollout`. Here
+        nothing has to be remembered of the tokens before.
+        """
+        return self.log_probs
 
     def response_log_probs(
         self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
@@ -179,15 +192,12 @@ class MLPPolicy(Policy):
         rows = observation + self.first_row
         # W_0 is applied to the few embeddings, not to the many observations that sum them.
         table = torch.bmm(self.embedding, self.weight_0).flatten(0, 1)
-        # Not embedding_bag: its backward sorts the rows of all runs together, so that a run's sums would round
-        # differently in a stack than alone.
-        summed = table.index_select(0, rows.flatten()).view(*rows.shape, -1).sum(-2)
-        first = functional.gelu(summed + self.bias_0)
+        first = functional.gelu(summed_rows(table, rows, rows.shape[-1:]).squeeze(2) + self.bias_0)
         return self._second(first) if layer else first
 
     def onward(self, units: Tensor, layer: int = 0) -> Tensor:
         """Logits ``[S, N, V]`` from the units of a hidden layer on, ``[S, N, width]``."""
-        return torch.baddbmm(self.bias_2, units if layer else self._second(units), self.weight_2)
+        return linear(self.bias_2, units if layer else self._second(units), self.weight_2)
 
     def _second(self, first: Tensor) -> Tensor:
         return functional.gelu(torch.baddbmm(self.bias_1, first, self.weight_1))
@@ -212,7 +222,8 @@ def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], *, stream: str =
     """The named policy for runs of the given seeds, on the world's device.
 
     Args:
-        name: one of :data:`POLICIES`.
+        name: one of :data:`POLICIES`; or ``module:name``, a module of one's own
+            (:class:`~toybed.agents.modules.ModulePolicy`).
         env: the world.
         seeds: the runs' root seeds.
         stream: name of the initial weights' randomness: networks of one run that are to differ have streams of their
@@ -222,10 +233,15 @@ def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], *, stream: str =
     Raises:
         ToybedError: the name is unknown, an option is out of range, or the policy cannot read this world.
     """
+    streams = Streams(stream, seeds, env.device)
+    if is_own(name):
+        from toybed.agents.modules import own_policy
+
+        return own_policy(load(name, "policy"), name, env, streams, **options)
     if name not in POLICIES:
         raise unknown("policy", name, POLICIES)
     module, class_name = POLICIES[name].split(":")
-    policy: Policy = getattr(import_module(module), class_name)(env, Streams(stream, seeds, env.device), **options)
+    policy: Policy = getattr(import_module(module), class_name)(env, streams, **options)
     return policy
 
 
@@ -244,6 +260,55 @@ def load_flat(policy: Policy, flat: Tensor) -> None:
         start += size
 
 
+def summed_rows(table: Tensor, rows: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """Sums of rows of a table: of the first ``counts[0]`` entries of ``rows``, of the next ``counts[1]``, and so on.
+
+    Args:
+        table: ``[R, width]``.
+        rows: ``[S, N, F]``.
+        counts: how many entries each of the E sums has; F in all.
+
+    Returns:
+        ``[S, N, E, width]``.
+    """
+    summed: Tensor = _SummedRows.apply(table, rows, counts)
+    return summed
+
+
+class _SummedRows(torch.autograd.Function):
+    """``embedding_bag`` with a gradient of its own.
+
+    That of torch sorts the rows of all runs together, so that a run's sums would round differently in a stack than
+    alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor, counts: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.table_shape, ctx.counts = table.shape, counts
+        flat = rows.flatten(0, 1)
+        if len(set(counts)) == 1:
+            summed = functional.embedding_bag(flat.view(-1, counts[0]), table, mode="sum")
+        else:
+            ends = torch.tensor(counts, device=rows.device).cumsum(0)
+            first = torch.arange(0, flat.numel(), flat.shape[1], device=rows.device)[:, None]
+            starts = (first + ends - torch.tensor(counts, device=rows.device)).flatten()
+            summed = functional.embedding_bag(flat.flatten(), table, starts, mode="sum")
+        return summed.view(*rows.shape[:2], len(counts), -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (rows,) = ctx.saved_tensors
+        gradient, flat = gradients[0].flatten(0, 1), rows.flatten(0, 1)
+        total = gradient.new_zeros(ctx.table_shape)
+        if set(ctx.counts) == {1}:
+            return total.index_add(0, flat.flatten(), gradient.flatten(0, 1)), None, None
+        sums = [number for number, count in enumerate(ctx.counts) for _ in range(count)]
+        for entry, number in zip(flat.unbind(1), sums, strict=True):
+            total = total.index_add(0, entry, gradient[:, number])
+        return total, None, None
+
+
 def choose(log_probs: Tensor, token: Tensor) -> Tensor:
     """The log-probability of each token: ``[..., V]`` and ``[...]`` to ``[...]``."""
     return log_probs.gather(-1, token[..., None]).squeeze(-1)
@@ -254,6 +319,23 @@ def normalise(logits: Tensor, legal: Tensor | None) -> Tensor:
     if legal is not None:
         logits = logits.masked_fill(~legal, ILLEGAL)
     return torch.log_softmax(logits, -1)
+
+
+def linear(bias: Tensor, units: Tensor, weight: Tensor) -> Tensor:
+    """``units [S, N, W] @ weight [S, W, V] + bias [S, 1, V]``, for any V, with a run's bits alone those in a stack.
+
+    Where V is no multiple of 4, torch multiplies one pair of matrices by another kernel than two or more, and by
+    another where a run's N V logits do not begin on 16 bytes; each rounds in its own way. So a lone run is multiplied
+    there as one of two, and rows are filled up to a multiple of 4. (Logits filled up to a multiple of 4 would do as
+    well, but change the bits of stacks that had no fault.)
+    """
+    runs, rows = units.shape[:2]
+    if weight.shape[-1] % 4 == 0:
+        return torch.baddbmm(bias, units, weight)
+    if rows % 4:
+        units = functional.pad(units, (0, 0, 0, -rows % 4))
+    copies = (each.expand(max(runs, 2), -1, -1) for each in (bias, units, weight))
+    return torch.baddbmm(*copies)[:runs, :rows]
 
 
 def check_width(policy: str, width: int) -> None:

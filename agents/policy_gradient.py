@@ -55,7 +55,7 @@ class PolicyGradient:
     ) -> None:
         self.env, self.policy, self.objective, self.config = env, policy, objective, config
         self._reference = reference
-        rate = torch.as_tensor(config.learning_rate) if learning_rate is None else learning_rate
+        rate = torch.as_tensor(config.learning_rate, device=env.device) if learning_rate is None else learning_rate
         self._companions = Companions(env, objective, config, seeds, reference, learning_rate=rate, given=self.given)
         # One for each kind of the schedule: moments of one kind's steps would go on moving what they no longer train.
         kinds: list[str | None] = [kind for kind, _ in config.schedule] or [None]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from toybed.agents.config import Learning
-from toybed.agents.policies import Policy, choose
+from toybed.agents.policies import LogProbs, Policy, choose
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.measures.entropy import token_entropy
 from toybed.streams import Streams
-
-LogProbs = Callable[[Tensor, Tensor | None], Tensor]
-"""``(observation [S, B, G, F], legal [S, B, G, V] or None) -> log-probabilities [S, B, G, V]``."""
 
 
 class Reads(Protocol):
@@ -84,25 +81,27 @@ def temper(log_probs: Tensor, temperature: Tensor) -> Tensor:
 
 
 def draw_prompts(pool: Tensor, count: int, streams: Streams, runs: Sequence[bool] | None = None) -> Tensor:
-    """``count`` prompts for each run, uniformly with replacement from ``pool [P]``: ``[S, count]``."""
-    uniform = streams.uniform((count,), runs)
-    return pool[(uniform * len(pool)).long().clamp(max=len(pool) - 1)]
+    """``count`` prompts for each run, uniformly with replacement from ``pool [P]`` or ``[S, P]``: ``[S, count]``."""
+    uniform, size = streams.uniform((count,), runs), pool.shape[-1]
+    return pool.expand(len(streams), -1).gather(1, (uniform * size).long().clamp(max=size - 1))
 
 
-def training_prompts(env: TokenEnv, config: Learning) -> Tensor:
-    """The train prompts that a learner draws from, ``[P]``: all, or the part that the config names.
+def training_prompts(env: TokenEnv, config: Learning, seeds: Sequence[int]) -> Tensor:
+    """The train prompts that each run draws from, ``[S, P]``: all, or the part that the config names.
+
+    Which prompts are in a part is drawn by the run's seed, and by nothing else: parts of one seed fit together.
 
     Raises:
         ToybedError: the part holds no prompt.
     """
     pool = env.prompts("train")
     if config.train_on == (0, 1):
-        return pool
-    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0)).to(pool.device)
+        return pool.expand(len(seeds), -1)
     first, last = (round(share * len(pool)) for share in config.train_on)
     if first == last:
         raise ToybedError(f"Learning: train_on is {config.train_on}; no prompt of {len(pool)} lies in that range")
-    return pool[order[first:last].sort().values]
+    order = Streams("parts of the prompts", seeds, env.device).uniform(pool.shape).argsort(dim=1, stable=True)
+    return pool[order[:, first:last].sort(1).values]
 
 
 def later_draws(config: Learning, stage: int) -> str:
@@ -134,7 +133,7 @@ def rollout(
         stepwise: whether the reward of each token is kept, too.
         temperature: at which each group is sampled, ``[S, B]``; by default 1. What is recorded is of temperature 1.
     """
-    log_probs_of = policy.log_probs if isinstance(policy, Policy) else policy
+    log_probs_of = policy.follow() if isinstance(policy, Policy) else policy
     count = prompt.shape[1]
     uniform = streams.uniform((env.horizon + env.noise, count, group), runs)
     noise = uniform[:, env.horizon :].movedim(1, -1) if env.noise else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from toybed.agents.policies import Policy
+from toybed.agents.policies import LogProbs
 from toybed.agents.rollout import sample_tokens
 from toybed.envs.core import TokenEnv
 from toybed.measures.entropy import token_entropy
@@ -20,6 +20,17 @@ RESPONSES = 4
 ROWS = 2**9
 """Responses of each run that are read at once: not of all runs, so that a run draws in a stack what it draws alone.
 Much more no longer fit the cache."""
+
+
+class Chooses(Protocol):
+    """What tokens are sampled from: S policies, or what is made of them."""
+
+    @property
+    def runs(self) -> int:
+        """S."""
+
+    def follow(self) -> LogProbs:
+        """As :meth:`~toybed.agents.policies.Policy.follow`."""
 
 
 class SampledWorth(NamedTuple):
@@ -39,7 +50,7 @@ class SampledWorth(NamedTuple):
 
 
 @torch.no_grad()
-def sampled_worth(env: TokenEnv, policy: Policy, prompt: Tensor, seeds: Sequence[int]) -> SampledWorth:
+def sampled_worth(env: TokenEnv, policy: Chooses, prompt: Tensor, seeds: Sequence[int]) -> SampledWorth:
     """Sample all tokens of a few responses but their last one, which is summed over.
 
     A policy is measured with the same random numbers every time, so that what differs between two measurements is the
@@ -63,16 +74,17 @@ def sampled_worth(env: TokenEnv, policy: Policy, prompt: Tensor, seeds: Sequence
     return SampledWorth(state=state, **joined)
 
 
-def _piece(env: TokenEnv, policy: Policy, prompt: Tensor, group: int, streams: Streams) -> SampledWorth:
+def _piece(env: TokenEnv, policy: Chooses, prompt: Tensor, group: int, streams: Streams) -> SampledWorth:
     uniform = streams.uniform((env.horizon - 1 + env.noise, len(prompt), group))
     noise = uniform[:, env.horizon - 1 :].movedim(1, -1) if env.noise else None
     state = env.reset(prompt[None, :, None].expand(policy.runs, -1, group), noise)
+    log_probs_of = policy.follow()
     entropy = torch.zeros(policy.runs, len(prompt), group, device=env.device)
     for t in range(env.horizon - 1):
-        log_probs = policy.log_probs(env.observe(state), env.legal(state))
+        log_probs = log_probs_of(env.observe(state), env.legal(state))
         entropy = entropy + token_entropy(log_probs)
         state = env.step(state, sample_tokens(log_probs, uniform[:, t]))
-    log_probs = policy.log_probs(env.observe(state), env.legal(state))
+    log_probs = log_probs_of(env.observe(state), env.legal(state))
     entropy, answer = entropy + token_entropy(log_probs), log_probs.exp()
     reward = (answer * _paid(env, state)).sum(-1)
     return SampledWorth(reward.mean(2), entropy.mean(2), state, answer)

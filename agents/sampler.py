@@ -35,7 +35,7 @@ class Sampler:
     def __init__(self, env: TokenEnv, policy: Policy, config: Learning, seeds: Sequence[int], later: str) -> None:
         self._env, self._policy, self._config = env, policy, config
         self._streams = Streams(f"rollout{later}", seeds, env.device)
-        self.prompts = PromptDraw(env, config, policy.runs)
+        self.prompts = PromptDraw(env, config, seeds)
 
     def sample(self, objective: Objective, progress: float) -> tuple[Rollout, Tensor, Tensor]:
         """A batch, the share of groups without spread as first sampled ``[S]``, and rollouts taken ``[S]``.

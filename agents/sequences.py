@@ -1,23 +1,39 @@
 """Policies that read the response's history as a sequence, in one causal pass: a GRU and a transformer.
 
 Both keep the run axis S: parameters are ``[S, ...]``, and on one CPU thread a run in a stack is the run alone bit for
-bit. Hence some choices that are not about speed: widths are multiples of 4, nothing is summed along S, and there is no
-``torch.sigmoid``, whose rounding depends on where in memory a number lies (its vector and its scalar code differ).
+bit. Hence some choices that are not about speed: widths are multiples of 4, nothing is summed along S, and
+``torch.sigmoid``, whose vector and scalar code round differently, is given whole vectors only.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from toybed.agents.policies import Policy, check_width, first_rows, normalise, uniform_weights
+from toybed.agents.policies import (
+    LogProbs,
+    Policy,
+    check_width,
+    first_rows,
+    linear,
+    normalise,
+    summed_rows,
+    uniform_weights,
+)
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.streams import Streams
+
+Memory = tuple[Tensor, ...]
+"""What a reader remembers of the frames that it has read, each ``[S, N, ...]``."""
+
+VECTOR = 64
+"""A multiple of the numbers that any processor's vector code takes at a time."""
 
 TABLE_ROWS = 4096
 """Histories that are read at a time when a policy is tabulated; more no longer fit the cache."""
@@ -62,12 +78,20 @@ class SequencePolicy(Policy):
         self.register_buffer("last_value", sizes - 1, persistent=False)
 
     @abstractmethod
-    def read(self, frames: Sequence[Tensor]) -> Tensor:
-        """What is known after each frame, ``[S, N, E, width]``; frame e depends on frames up to e alone.
+    def vectors(self) -> Tensor:
+        """A vector for each value of each entry, run after run, ``[S * rows, ...]``."""
+
+    @abstractmethod
+    def read(self, frames: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """Read further frames.
 
         Args:
-            frames: of each the rows of the flattened embeddings ``[S * rows, embedding]`` of its entries, whose vectors
-                are summed: ``[S, N, entries]``.
+            frames: of each the sum of the :meth:`vectors` of its entries, ``[S, N, E, ...]``.
+            memory: what is remembered of the frames before these; empty where there were none.
+
+        Returns:
+            What is known after each frame, ``[S, N, E, width]``, which depends on frames up to it alone; and what is
+            to be remembered of all.
         """
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -75,7 +99,7 @@ class SequencePolicy(Policy):
         known = self._before_first + self._position(observation)
         hidden = self.hidden(observation, int(known.max()) + 1)
         last = known[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
-        return torch.baddbmm(self.bias_head, hidden.gather(2, last).squeeze(2), self.weight_head)
+        return linear(self.bias_head, hidden.gather(2, last).squeeze(2), self.weight_head)
 
     def response_log_probs(
         self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
@@ -86,15 +110,37 @@ class SequencePolicy(Policy):
             alone = self.response_log_probs(observation[:, :, :1], None if legal is None else legal[:, :, :1])
             return alone.expand(-1, -1, group, -1, -1)
         hidden = self.hidden(observation[..., -1, :].flatten(1, -2))[:, :, self._before_first :]
-        logits = torch.baddbmm(self.bias_head, hidden.flatten(1, 2), self.weight_head)
+        logits = linear(self.bias_head, hidden.flatten(1, 2), self.weight_head)
         return normalise(logits.view(*observation.shape[:-1], -1), legal)
 
     def hidden(self, observation: Tensor, frames: int | None = None) -> Tensor:
         """What is known after each of the first ``frames`` frames (all): ``[S, N, F]`` to ``[S, N, frames, width]``."""
+        return self.read(self._summed(self.vectors(), observation, slice(frames)), ())[0]
+
+    def _summed(self, vectors: Tensor, observation: Tensor, part: slice) -> Tensor:
+        """The sums of the vectors of some frames, ``[S, N, E, ...]``."""
+        frames = self._frames[part]
+        entries = [entry for frame in frames for entry in frame]
         # What is to come is read as some value, after everything that anyone asks for.
-        entries = observation.shape[-1]
-        rows = torch.minimum(observation, self.last_value[:entries]) + self.first_row[..., :entries]
-        return self.read([rows[..., list(frame)] for frame in self._frames[:frames]])
+        rows = torch.minimum(observation[..., entries], self.last_value[entries]) + self.first_row[..., entries]
+        return summed_rows(vectors, rows, tuple(len(frame) for frame in frames))
+
+    def follow(self) -> LogProbs:
+        """A reader that remembers what it has read, so that each token costs its own frames and not all before it."""
+        vectors, memory, read = self.vectors(), Memory(), 0
+
+        def log_probs(observation: Tensor, legal: Tensor | None = None) -> Tensor:
+            nonlocal memory, read
+            seen = observation.flatten(1, -2)
+            last = max(self._before_first + 1, read + 1)
+            # Responses that shared their first state go ways of their own now.
+            memory = tuple(part.repeat_interleave(seen.shape[1] // part.shape[1], 1) for part in memory)
+            hidden, memory = self.read(self._summed(vectors, seen, slice(read, last)), memory)
+            read = last
+            logits = linear(self.bias_head, hidden[:, :, -1], self.weight_head)
+            return normalise(logits.view(*observation.shape[:-1], -1), legal)
+
+        return log_probs
 
     def output(self) -> tuple[nn.Parameter, ...]:
         """Weights and biases of the head."""
@@ -132,25 +178,26 @@ class GRUPolicy(SequencePolicy):
         self.leads: Tensor  # 1 on the rows of each frame's first entry, which bring the input's bias
         self.register_buffer("leads", torch.tensor(rows, device=env.device)[:, None], persistent=False)
 
-    def read(self, frames: Sequence[Tensor]) -> Tensor:
-        """The units after each frame, ``[S, N, E, width]``."""
-        # The input's weights are applied to the few vectors, not to the many entries that use them.
-        table = torch.baddbmm(self.bias_input * self.leads, self.embedding, self.weight_input).flatten(0, 1)
-        hidden, after = None, []
-        for rows in frames:
-            hidden = self._step(_summed(table, rows), hidden)
+    def vectors(self) -> Tensor:
+        """What each value adds to the gates: the input's weights are applied to the few vectors, not to their uses."""
+        return torch.baddbmm(self.bias_input * self.leads, self.embedding, self.weight_input).flatten(0, 1)
+
+    def read(self, frames: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """The units after each frame, ``[S, N, E, width]``, of which the last are remembered."""
+        hidden, after = memory[0] if memory else None, []
+        for given in frames.unbind(2):
+            hidden = self._step(given, hidden)
             after.append(hidden)
-        return torch.stack(after, 2)
+        return torch.stack(after, 2), (after[-1],)
 
     def _step(self, given: Tensor, hidden: Tensor | None) -> Tensor:
         if hidden is None:
             kept = self.bias_hidden.expand_as(given)
+            hidden = torch.zeros_like(given[..., : self.bias_hidden.shape[-1] // 3])
         else:
             kept = torch.baddbmm(self.bias_hidden, hidden, self.weight_hidden)
-        (reset_x, update_x, new_x), (reset_h, update_h, new_h) = given.chunk(3, -1), kept.chunk(3, -1)
-        new = torch.tanh(new_x + _sigmoid(reset_x + reset_h) * new_h)
-        update = _sigmoid(update_x + update_h)
-        return (1 - update) * new if hidden is None else torch.lerp(new, hidden, update)
+        after: Tensor = _Gates.apply(given, kept, hidden)
+        return after
 
 
 class TransformerPolicy(SequencePolicy):
@@ -185,15 +232,19 @@ class TransformerPolicy(SequencePolicy):
         self.blocks = nn.ModuleList(_Block(streams, width, heads, expansion, env.device) for _ in range(layers))
         self.norm = _Norm(self.runs, width, env.device)
 
-    def read(self, frames: Sequence[Tensor]) -> Tensor:
-        """The normalised x after each frame, ``[S, N, E, width]``."""
-        vectors = self.embedding.flatten(0, 1)
-        x = torch.stack([_summed(vectors, rows) for rows in frames], 2)
-        x = x + self.position[:, :, : x.shape[2]]
-        for block in self.blocks:
-            x = block(x)
-        normed: Tensor = self.norm(x)
-        return normed
+    def vectors(self) -> Tensor:
+        """The embeddings."""
+        return self.embedding.flatten(0, 1)
+
+    def read(self, frames: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """The normalised x after each frame, ``[S, N, E, width]``; of each block keys and values are remembered."""
+        before = memory[0].shape[2] if memory else 0
+        x = frames + self.position[:, :, before : before + frames.shape[2]]
+        kept: Memory = ()
+        for number, block in enumerate(self.blocks):
+            x, own = block(x, memory[2 * number : 2 * number + 2])
+            kept += own
+        return self.norm(x), kept
 
 
 class _Linear(nn.Module):
@@ -225,7 +276,7 @@ class _Block(nn.Module):
 
     def __init__(self, streams: Streams, width: int, heads: int, expansion: int, device: str) -> None:
         super().__init__()
-        self._heads = heads
+        self.heads = heads
         self.norm_attention, self.norm_network = (_Norm(len(streams), width, device) for _ in range(2))
         self.qkv, self.out = _Linear(streams, width, 3 * width), _Linear(streams, width, width)
         self.up, self.down = (
@@ -233,28 +284,78 @@ class _Block(nn.Module):
             _Linear(streams, expansion * width, width),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.out(self._attend(self.qkv(self.norm_attention(x))))
-        added: Tensor = x + self.down(functional.gelu(self.up(self.norm_network(x))))
-        return added
+    def forward(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        query, *own = self.qkv(self.norm_attention(x)).chunk(3, -1)
+        if memory:
+            own = [torch.cat(pair, 2) for pair in zip(memory, own, strict=True)]
+        x = x + self.out(self._attend(query, *own))
+        return x + self.down(functional.gelu(self.up(self.norm_network(x)))), tuple(own)
 
-    def _attend(self, qkv: Tensor) -> Tensor:
-        """Each entry's mixture of the entries up to it: ``[S, N, E, 3 width]`` to ``[S, N, E, width]``."""
-        runs, rows, entries, _ = qkv.shape
-        parts = qkv.view(runs, rows, entries, 3, self._heads, -1).permute(3, 0, 1, 4, 2, 5)
-        query, key, value = parts.flatten(1, 3)  # each [S N heads, E, width / heads]
-        ahead = torch.ones(entries, entries, dtype=torch.bool, device=qkv.device).triu(1)
-        score = torch.bmm(query, key.mT) * query.shape[-1] ** -0.5
-        mixed = torch.bmm(score.masked_fill(ahead, -torch.inf).softmax(-1), value)
-        return mixed.view(runs, rows, self._heads, entries, -1).transpose(2, 3).flatten(3)
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Each entry's mixture of the entries up to it: ``[S, N, E, width]``, the last of those of key and value."""
+        query, key, value = (self._by_head(part) for part in (query, key, value))
+        entries, known = query.shape[3], key.shape[3]
+        score = torch.matmul(query, key.mT) * query.shape[-1] ** -0.5
+        if entries > 1:
+            ahead = torch.ones(entries, known, dtype=torch.bool, device=query.device).triu(1 + known - entries)
+            score = score.masked_fill(ahead, -torch.inf)
+        # torch's softmax takes five times as long on so short rows.
+        weight = (score - score.detach().amax(-1, keepdim=True)).exp()
+        weight = weight / weight.sum(-1, keepdim=True)
+        return torch.matmul(weight, value).transpose(2, 3).flatten(3)
+
+    def _by_head(self, part: Tensor) -> Tensor:
+        """``[S, N, E, width]`` to ``[S, N, heads, E, width / heads]``."""
+        return part.unflatten(-1, (self.heads, -1)).transpose(2, 3)
 
 
-def _summed(table: Tensor, rows: Tensor) -> Tensor:
-    """The sum of a frame's rows ``[S, N, entries]`` of ``table [R, width]``: ``[S, N, width]``."""
-    found = table.index_select(0, rows.flatten()).view(*rows.shape, -1)
-    return found.squeeze(2) if rows.shape[2] == 1 else found.sum(2)
+class _Gates(torch.autograd.Function):
+    """``h'`` from what is given by the input and kept of the units, each ``[S, N, 3 width]``, and ``h [S, N, width]``.
+
+    The gradient is written out: as operations of their own the gates cost three times as many, and a step of a toy
+    costs as much as it has operations. It cannot be differentiated again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, given: Tensor, kept: Tensor, hidden: Tensor) -> Tensor:
+        width = hidden.shape[-1]
+        gates, padded = _whole_vectors(given[..., : 2 * width])
+        torch.add(given[..., : 2 * width], kept[..., : 2 * width], out=gates)
+        padded.sigmoid_()
+        reset, update = gates.chunk(2, -1)
+        # tanh(x) as 2 / (1 + exp(-2 x)) - 1: within 1e-7, in a fifth of the time.
+        new, padded = _whole_vectors(hidden)
+        torch.mul(reset, kept[..., 2 * width :], out=new).add_(given[..., 2 * width :])
+        padded.mul_(2).sigmoid_().mul_(2).sub_(1)
+        ctx.save_for_backward(gates, new, kept, hidden)
+        return torch.lerp(new, hidden, update)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        gates, new, kept, hidden = ctx.saved_tensors
+        width = hidden.shape[-1]
+        reset, update = gates.chunk(2, -1)
+        of_given, of_kept = gradient.new_empty(kept.shape), gradient.new_empty(kept.shape)
+        of_hidden = gradient * update
+        of_new = torch.ops.aten.tanh_backward(gradient - of_hidden, new)
+        of_given[..., 2 * width :] = of_new
+        torch.mul(of_new, reset, out=of_kept[..., 2 * width :])
+        of_gates = torch.cat([of_new * kept[..., 2 * width :], gradient * (hidden - new)], -1)
+        of_gates = torch.ops.aten.sigmoid_backward(of_gates, gates)
+        of_given[..., : 2 * width] = of_gates
+        of_kept[..., : 2 * width] = of_gates
+        return of_given, of_kept, of_hidden
 
 
-def _sigmoid(x: Tensor) -> Tensor:
-    """The logistic function, by way of one that rounds alike everywhere."""
-    return torch.tanh(x * 0.5) * 0.5 + 0.5
+def _whole_vectors(like: Tensor) -> tuple[Tensor, Tensor]:
+    """An empty tensor of that shape, and it as a row with zeros after it up to a whole vector.
+
+    What is left after the last whole vector is taken number by number, by code that rounds otherwise: a number's
+    logistic would depend on where in the tensor it lies.
+    """
+    count = like.numel()
+    padded = like.new_empty(-(-count // VECTOR) * VECTOR)
+    if count < len(padded):
+        padded[count:] = 0
+    return padded[:count].view(like.shape), padded

@@ -96,9 +96,11 @@ class SoftActorCritic:
         self._replay = Replay(soft.replay)
         self._sampling = Streams(f"rollout{later}", seeds, env.device)
         self._drawing = Streams(f"replay{later}", seeds, env.device)
-        self._pool = training_prompts(env, learning)
+        self._pool = training_prompts(env, learning, seeds)
         self._kinds = scheduled_kinds(env, learning)
-        self._rate = torch.as_tensor(learning.learning_rate) if learning_rate is None else learning_rate
+        self._rate = (
+            torch.as_tensor(learning.learning_rate, device=env.device) if learning_rate is None else learning_rate
+        )
         self._optimizers: dict[frozenset[str], tuple[StackedOptimizer, StackedAdam]] = {}
         self._updates = 0
         kinds = len(self._cutter.kinds)

@@ -22,3 +22,13 @@ class Spec:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> dict[str, list[float]]:
+        """The values of the options that are schedules of blocks: runs that differ in these alone share a program."""
+        schedules = {name: value for name, value in self.options.items() if _kind(value) == "blocks"}
+        return {name: list(x["values"] if isinstance(x, Mapping) else x.values) for name, x in schedules.items()}
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)

@@ -6,7 +6,7 @@ configuration and of this code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Protocol
 
@@ -23,18 +23,21 @@ from toybed.agents.imitation import Imitator
 from toybed.agents.maml import MetaGradient
 from toybed.agents.meter import Meter
 from toybed.agents.optimization import POLICY_LOST
-from toybed.agents.policies import Policy, flat_parameters, load_flat, make_policy
+from toybed.agents.policies import POLICIES, Policy, flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
-from toybed.agents.results import RunResult
+from toybed.agents.recipes import recipe
+from toybed.agents.results import Results, RunResult
 from toybed.agents.soft_actor_critic import SoftActorCritic
 from toybed.agents.subnetworks import trained_entries
 from toybed.agents.supervised import fine_tune
-from toybed.envs import make
+from toybed.envs import WORLDS, make
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError, unknown
 from toybed.measures.update_anatomy import to_bf16
 from toybed.objectives import catalogue
+from toybed.objectives.functions import from_function
 from toybed.objectives.objective import Objective
+from toybed.own import name_of
 from toybed.streams import Streams
 
 Report = Callable[[int, float, float], None]
@@ -123,21 +126,31 @@ def train_runs(
     return [replace(result, parameters=row) for result, row in zip(results, parameters, strict=True)]
 
 
+OF_SETTING = ("world", "policy", "heads", "supervised", "learner", "adaptation", "probes", "probes_on_the_way")
+
+
 def train(
-    objective: str | Objective = "grpo", *, seeds: int | Sequence[int] = 4, device: str = "cpu", **changes: Any
-) -> list[RunResult]:
+    objective: str | Objective | Callable[..., Tensor] = "grpo",
+    *,
+    seeds: int | Sequence[int] = 4,
+    device: str = "cpu",
+    **changes: Any,
+) -> Results:
     """Train in this process, on one thread, and return the curves: the short way, without a store.
 
     >>> results = train("grpo", seeds=2, updates=2)
-    >>> sorted(results[0].curves)[:2]
-    ['coverage@16_test', 'coverage@256_test']
+    >>> results.array("reward_test").shape
+    (2, 2)
 
     Args:
-        objective: a name of the catalogue, or an :class:`~toybed.objectives.objective.Objective` of your own.
+        objective: a name of the catalogue, an :class:`~toybed.objectives.objective.Objective` of your own, or a
+            function ``(log_prob, log_prob_old, advantage, mask) -> loss``.
         seeds: how many, or which.
         device: "cpu" or "cuda".
-        **changes: fields of :class:`~toybed.agents.config.Setting` (``world``, ``policy``, ``heads``, ``supervised``,
-            ``learner``, ``adaptation``) or of :class:`~toybed.agents.config.Learning` (``updates``, ``group``, ...).
+        **changes: fields of :class:`~toybed.agents.config.Setting` (:data:`OF_SETTING`) or of
+            :class:`~toybed.agents.config.Learning` (``updates``, ``group``, ...). A world may be given as it is, a
+            policy as the class of a module, probes as functions. In another world than the usual one the base policy is
+            that of the world's :func:`~toybed.agents.recipes.recipe`; ``supervised=None`` is none.
 
     Raises:
         ToybedError: a name is unknown or a value not allowed.
@@ -145,23 +158,57 @@ def train(
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not chosen:
         raise ToybedError(f"seeds is {seeds}; allowed: at least 1")
-    of_setting = ("world", "policy", "heads", "supervised", "learner", "adaptation")
-    own: dict[str, Any] = {name: changes.pop(name) for name in of_setting if name in changes}
-    allowed = [field.name for field in fields(Learning)]
-    for name in changes:
-        if name not in allowed:
-            raise unknown("argument of train", name, [*allowed, *of_setting, "device", "seeds"])
-    if "heads" in own and not isinstance(own["heads"], Heads):
-        own["heads"] = Heads(own["heads"])
-    named: dict[str, Any] = {name: Spec(value) if isinstance(value, str) else value for name, value in own.items()}
-    setting = Setting(**named).with_learning(**changes)
-    build = objective if isinstance(objective, Objective) else catalogue.get(objective)
+    setting = setting_of(changes)
+    if isinstance(objective, str):
+        objective = catalogue.get(objective)
+    build = objective if isinstance(objective, Objective) else from_function(objective)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on more, a run in a stack is not bitwise the run alone
     try:
-        return train_runs(setting, chosen, train_bases(setting, chosen, device), device=device, objective=build)
+        runs = train_runs(setting, chosen, train_bases(setting, chosen, device), device=device, objective=build)
     finally:
         torch.set_num_threads(threads)
+    return Results(runs, [{"objective": build.name, "seed": seed} for seed in chosen])
+
+
+def setting_of(changes: Mapping[str, Any]) -> Setting:
+    """The setting that :func:`train`'s keywords describe.
+
+    Raises:
+        ToybedError: a keyword is unknown or a value not allowed.
+    """
+    own = {name: value for name, value in changes.items() if name in OF_SETTING}
+    learning = {name: value for name, value in changes.items() if name not in OF_SETTING}
+    allowed = [field.name for field in fields(Learning)]
+    for name in learning:
+        if name not in allowed:
+            raise unknown("argument of train", name, [*allowed, *OF_SETTING, "device", "seeds"])
+    if isinstance(own.get("heads"), int):
+        own["heads"] = Heads(own["heads"])
+    if "probes" in own:
+        own["probes"] = tuple(probe if isinstance(probe, str) else name_of(probe) for probe in own["probes"])
+    own |= {name: spec_of(own[name]) for name in ("world", "policy") if name in own}
+    if "world" in own and "supervised" not in own:
+        own["supervised"] = recipe(own["world"]).supervised
+    return Setting(**own).with_learning(**learning)
+
+
+def spec_of(thing: str | Spec | TokenEnv | type) -> Spec:
+    """A world or a policy as it is written into a setting: a name, a Spec, a world, or a class that can be imported.
+
+    Raises:
+        ToybedError: the class cannot be imported by a name.
+    """
+    if isinstance(thing, Spec | str):
+        return thing if isinstance(thing, Spec) else Spec(thing)
+    cls, options = (thing, {}) if isinstance(thing, type) else (type(thing), _knobs(thing))
+    name = name_of(cls)
+    known = {entry: own for own, entry in POLICIES.items()} | {world.entry: world.name for world in WORLDS.values()}
+    return Spec(known.get(name, name), options)
+
+
+def _knobs(world: TokenEnv) -> dict[str, Any]:
+    return {knob.name: getattr(world, knob.name) for knob in fields(world) if knob.init and knob.name != "device"}
 
 
 def tensor_sizes(setting: Setting) -> tuple[int, ...]:

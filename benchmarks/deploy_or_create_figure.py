@@ -50,12 +50,17 @@ def _draw_dial(axes: Axes, records: Mapping[str, Records]) -> None:
     grid = np.linspace(0.7, 1, 50)
     axes.plot(grid, grid**STAGES, color=GREY, linewidth=3, alpha=0.6)
     axes.text(0.86, 0.56, "$q^D$", color="#777777", fontsize=9)
-    for policy, style in (("mlp", {"markersize": 5}), ("table", {"markersize": 7, "markerfacecolor": "none"})):
+    styles = {
+        "mlp": {"marker": "o", "markersize": 5},
+        "transformer": {"marker": "D", "markersize": 6},
+        "table": {"marker": "o", "markersize": 7, "markerfacecolor": "none"},
+    }
+    for policy, style in styles.items():
         for measure, colour in (("hybrid_planning", BLUE), ("hybrid_execution", RED)):
             for q in (q for q in EXECUTIONS if dial(policy, q) in records):
                 own = records[dial(policy, q)]
                 place = (mean_of_found(own.at("exec_accuracy", 0)), mean_of_found(recovered(own, measure)))
-                axes.plot(*place, "o", color=colour, **style)
+                axes.plot(*place, linestyle="", color=colour, **style)  # type: ignore[arg-type]
     axes.text(0.71, 0.62, "RL's plans", color=BLUE, fontsize=8)
     axes.text(0.71, 0.14, "RL's executions", color=RED, fontsize=8)
     axes.set(title="Whose plans, whose executions", xlabel="right executions of the base, q", ylabel="recovered share")

@@ -8,6 +8,7 @@ from toybed.stats import mean_interval, mean_of_found
 from toybed.study import Records, Verdict, above, all_of, below, number, within
 
 WELL_RECOVERED, BADLY_RECOVERED = 0.85, 0.6
+MOST_OF_IT = 0.5  # where nothing of it follows from the world
 REVERSE = 0.1
 NEAR = 0.05  # of q^D
 STEERED = 0.5
@@ -54,11 +55,26 @@ def _success(records: Records, measure: str) -> str:
     return f"Held-out success: base {number(base, '.3f')}, hybrid {number(hybrid, '.3f')}, RL {number(end, '.3f')}."
 
 
-def executions(records: Records, execution: float) -> Verdict:
+def read_plans(records: Records) -> Verdict:
+    """RL's plans, carried out by a base whose executions see the problem."""
+    interval = mean_interval(measures.recovered(records, "hybrid_planning"))
+    own, hybrid = records.at("exec_accuracy", 0), records.at("hybrid_planning_accuracy", -1)
+    return Verdict(
+        "A transformer that executes well recovers most of RL's gain with RL's plans.",
+        above(interval, MOST_OF_IT),
+        *interval,
+        rule=f"recovered share, plans of RL and executions of a base of {WELL:g}, which see the problem: supported "
+        f"above {MOST_OF_IT:g}, refuted below.",
+        sentence=f"{_success(records, 'hybrid_planning')} The base executes {number(mean_of_found(own), '.3f')} of its "
+        f"own plans right, of RL's {number(mean_of_found(hybrid), '.3f')}.",
+    )
+
+
+def executions(records: Records, execution: float, policy: str) -> Verdict:
     """The base's plans, carried out by RL."""
     interval = mean_interval(measures.recovered(records, "hybrid_execution"))
     return Verdict(
-        f"With RL's executions of its own plans a base of {execution:g} recovers all but nothing.",
+        f"With RL's executions of its own plans a base of {execution:g} recovers all but nothing ({policy}).",
         below(interval, REVERSE),
         *interval,
         rule=f"recovered share, plans of the base and executions of RL: supported below {REVERSE:g}, refuted above.",
@@ -66,13 +82,13 @@ def executions(records: Records, execution: float) -> Verdict:
     )
 
 
-def law(records: Records, execution: float) -> Verdict:
+def law(records: Records, execution: float, policy: str) -> Verdict:
     """What RL's plans recover against q^D."""
     found, law = measures.recovered(records, "hybrid_planning"), measures.law(records)
     interval = mean_interval(found - law)
     own, hybrid = records.at("exec_accuracy", 0), records.at("hybrid_planning_accuracy", -1)
     return Verdict(
-        f"What a base of {execution:g} recovers is q^D.",
+        f"What a base of {execution:g} recovers is q^D ({policy}).",
         within(interval, -NEAR, NEAR),
         *interval,
         rule=f"recovered share with RL's plans less q^D, q the share of right executions in the base's own responses: "
@@ -98,15 +114,15 @@ def steered(records: Records, how: str, claim: str) -> Verdict:
     )
 
 
-def beats_controls(records: Records) -> Verdict:
-    """Steering against its three controls."""
-    own = measures.recovered(records, "steered_targeted")
-    controls = {name: measures.recovered(records, f"steered_{name}") for name in CONTROLS}
+def beats_controls(records: Records, layer: str = "", where: str = "in the better of both layers") -> Verdict:
+    """Steering against its three controls; ``layer`` is "" or "_first"."""
+    own = measures.recovered(records, f"steered_targeted{layer}")
+    controls = {name: measures.recovered(records, f"steered_{name}{layer}") for name in CONTROLS}
     intervals = {name: mean_interval(own - found) for name, found in controls.items()}
     least = min(intervals, key=lambda name: intervals[name].low)
     shown = ", ".join(f"{name} {number(mean_of_found(found))}" for name, found in controls.items())
     return Verdict(
-        "It is the direction, its place and its target that do so.",
+        f"It is the direction, its place and its target that do so, {where}.",
         all_of([above(interval, BETTER) for interval in intervals.values()]),
         *intervals[least],
         rule=f"recovered share less that of random directions, of shuffled places and of one untargeted direction, "

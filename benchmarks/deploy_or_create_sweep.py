@@ -25,16 +25,22 @@ LACKS = {
 }
 """Bases in the small world that know the skill of hard types, or lack the last skills; with their policy."""
 
-UPDATES = {"quick": 80, "standard": 200, "full": 400}
+UPDATES = {"quick": 60, "standard": 200, "full": 400}
+READING_UPDATES = {"quick": 60, "standard": 120, "full": 240}  # of the transformer, which learns faster
 QUICK = ("mlp_0.75", "mlp_0.97", "table_known", "table_lacks1")
-"""The arms of the quick size: those that decide, without two levels of the law."""
+"""The arms of the quick size."""
+ONLY_FULL = ("mlp_0.95", "table_0.75", "table_0.9", "table_0.95", "table_0.97", "table_lacks3")
+"""Arms of the full size only: a world for each seed leaves no time for them."""
 
-RATES = {"mlp": (5e-3, 1e-3), "tabular": (0.1, 0.1)}  # of supervised fine-tuning and of RL
-OPTIONS = {"mlp": {"width": 64}, "tabular": {}}
+RATES = {"mlp": (5e-3, 1e-3), "tabular": (0.1, 0.1), "transformer": (1e-2, 3e-3)}
+"""Of supervised fine-tuning and of RL."""
+OPTIONS = {"mlp": {"width": 64}, "tabular": {}, "transformer": {"width": 32, "layers": 1, "heads": 2}}
+PROBES = {"mlp": ("hybrids", "steering"), "tabular": ("hybrids",), "transformer": ("sampled_hybrids",)}
+READING = {"view": "tokens"}  # a transformer sees the problem and all tokens so far, at executions, too
 
 
 def dial(policy: str, execution: float) -> str:
-    """The name of an arm on the dial of execution, of "mlp" or "table"."""
+    """The name of an arm on the dial of execution, of "mlp", "table" or "transformer"."""
     return f"{policy}_{execution:g}"
 
 
@@ -44,11 +50,14 @@ def arms(size: str) -> dict[str, Setting]:
     every = {
         **{dial("mlp", q): _setting("mlp", updates, q) for q in EXECUTIONS},
         **{dial("table", q): _setting("tabular", updates, q) for q in EXECUTIONS},
+        **{dial("transformer", q): _setting("transformer", READING_UPDATES[size], q, READING) for q in (BADLY, WELL)},
         "sharp": _setting("tabular", updates, WELL, MOSTLY, SHARP),
         "untried": _setting("mlp", updates, WELL, base={"missing": 3}),
         **{arm: _setting(policy, updates, WELL, SMALL, base) for arm, (policy, base) in LACKS.items()},
     }
-    return {arm: setting for arm, setting in every.items() if size != "quick" or arm in QUICK}
+    if size == "quick":
+        return {arm: every[arm] for arm in QUICK}
+    return {arm: setting for arm, setting in every.items() if size == "full" or arm not in ONLY_FULL}
 
 
 def _setting(
@@ -64,5 +73,5 @@ def _setting(
         policy=Spec(policy, OPTIONS[policy]),
         supervised=Supervised(learning_rate=supervised, demonstrator={"execution": execution, **(base or {})}),
         learning=Learning(updates=updates, prompts=48, learning_rate=rate, measure_every=updates // 10),
-        probes=("hybrids", "steering") if policy == "mlp" else ("hybrids",),
+        probes=PROBES[policy],
     )

@@ -53,6 +53,7 @@ LEFT_OUT = {
     "pkpo_vector": "needs vector rewards",
     "half_credit": "half grpo, half the limit of pkpo at k = G; made for policies of several heads, see ensembles",
     "grpo_opposite": "a control that makes the policy worse on purpose",
+    "unlikeliness": "came after this question was answered: see several_objectives",
     "cispo_verl": "another library's bounds for cispo",
     "cispo_trl": "another library's bounds for cispo",
     "forking_tokens_trl": "another library's denominator for forking_tokens",

@@ -16,6 +16,7 @@ from toybed.benchmarks.sparse_updates_sweep import (
     ON_THE_CURVE,
     OTHER,
     PURE_RATES,
+    RATES,
     RL,
     SLOW,
     SLOWER,
@@ -90,11 +91,11 @@ def _draw_curve(axes: Axes, records: Mapping[str, Records]) -> None:
     axes.plot(size[order], share[order], color=GREY, linewidth=1.2, zorder=1)
     kinds = {
         "other RL algorithms": (
-            [f"{name}{end_}" for name in RL if name != "grpo" for end_ in ("", "_fast")],
+            [f"{name}{end_}" for name in RL if name != "grpo" for end_ in RATES],
             BLUE,
             "o",
         ),
-        "SFT": (["sft", "sft_fast"], RED, "s"),
+        "SFT": ([f"sft{end_}" for end_ in RATES], RED, "s"),
         "SFT, base's own kind": (["sft_habit"], PINK, "s"),
         "SGD": (["sgd"], GREEN, "^"),
         "AdamW": (["adamw"], BLACK, "v"),

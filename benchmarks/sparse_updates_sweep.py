@@ -15,7 +15,7 @@ RL = {
     "dapo": "DAPO",
     "gspo": "GSPO",
 }
-"""The RL algorithms, arms at the low rate; ``<name>_fast`` is each at the high one."""
+"""The RL algorithms, arms at the low rate; ``<name>_fast`` is each at the high one, ``<name>_between`` between them."""
 SLOW, FAST = 1e-5, 1e-3  # an update that is sparse in bf16, and one that learns
 SLOWER, BETWEEN, FASTER = 1e-6, 1e-4, 3e-3
 PURE_RATE = 2e-4  # in pure bf16, for long: sparse, and it learns
@@ -32,6 +32,8 @@ SUBNETWORKS = ("changed", "shuffled", "matched", "unchanged")
 
 ON_THE_CURVE = ("slower", "grpo", "between", "grpo_fast", "faster")
 """GRPO with Adam, by rate: the curve of changed weights over the update's size that all else is held against."""
+RATES = {"": SLOW, "_between": BETWEEN, "_fast": FAST}
+"""How the arm of an algorithm ends at each rate."""
 
 
 def arms(size: str) -> dict[str, Setting]:
@@ -51,7 +53,7 @@ def arms(size: str) -> dict[str, Setting]:
 
 
 def _algorithms(grpo: Setting) -> dict[str, Setting]:
-    """RL and SFT at equal rates and steps, at two rates."""
+    """RL and SFT at equal rates and steps, at three rates; GRPO at the one between is of :func:`_formats`."""
     slow = {name: replace(grpo, objective=Spec(name)) for name in RL}
     slow |= {
         "sft": replace(grpo, learner=Imitation()),
@@ -59,7 +61,10 @@ def _algorithms(grpo: Setting) -> dict[str, Setting]:
         "raft": replace(grpo, objective=Spec("raft")),
     }
     fast = {f"{name}_fast": slow[name].with_learning(learning_rate=FAST) for name in (*RL, "sft")}
-    return slow | fast
+    between = {
+        f"{name}_between": slow[name].with_learning(learning_rate=BETWEEN) for name in (*RL, "sft") if name != "grpo"
+    }
+    return slow | between | fast
 
 
 def _formats(grpo: Setting) -> dict[str, Setting]:

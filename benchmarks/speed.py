@@ -1,188 +1,221 @@
 """How fast are stacked runs? ``python -m toybed.benchmarks.speed`` prints ratios measured in one run.
 
-Three ways to train the same number of seeds of the standard GRPO run (ChainReach, MLP, 32 prompts x 8 responses, 4
-optimiser steps a batch), one torch thread, from one supervised base:
+Works A and B are GRPO in ChainReach (13 values, 16 operations, 8 tokens): two full-batch steps on 16 prompts x 16
+responses (2,048 tokens) an update, or on 4 x 8 (256 tokens). In each, for a table, an MLP, a GRU and a transformer:
 
-``stacked``
-    this project's learner, all seeds in one program (in stacks as the runner makes them, where that is said);
-``one at a time``
-    the same learner, a stack of one, seed after seed;
-``plain loop``
-    a single-seed loop as people write it: ``nn.Module``, ``Categorical``, ``torch.optim.Adam``, ``.item()`` logging.
+``plain``
+    a single-seed loop as people write it, with the same network (:mod:`~toybed.benchmarks.speed_plain`);
+``S = 1``
+    this project's learner, one seed at a time;
+``S = 4, ...``
+    S seeds in one program;
+``floor``
+    what this machine would need if an update were matrix products at the peak of our shapes, and the optimiser's
+    passes over the parameters at the speed of a copy: nobody can be faster without doing less work.
 
-Rounds are interleaved and medians are compared, because machines drift; ratios under 1.15 are ties. No number here is
-asserted by a test. That the plain loop does the same work is checked, though: the reward that it reaches in the timed
-updates is printed beside the others', and a loop that learned something else would show.
+One torch thread. Rounds are interleaved and medians are compared, because machines drift; ratios under 1.15 are ties.
+Before anything is timed two gates are passed: a run alone is the run in its stack, bit for bit, and the plain loop's
+network gives the stacked one's logits. No number here is asserted by a test.
+
+``--peers`` adds other people's programs where they are installed (extra ``peers``); ``--objectives`` times the losses.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import torch
 import tyro
-from torch import Tensor, nn
-from torch.distributions import Categorical
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from toybed.agents.config import Learning, Setting
-from toybed.agents.policies import MLPPolicy, flat_parameters, load_flat
+from toybed.agents.config import Learning
+from toybed.agents.policies import Policy, flat_parameters, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
-from toybed.agents.supervised import fine_tune
+from toybed.benchmarks.speed_peers import PEERS
+from toybed.benchmarks.speed_plain import plain_loop, plain_policy
 from toybed.envs import make
+from toybed.envs.core import TokenEnv
+from toybed.errors import ToybedError
+from toybed.executors import Processes
 from toybed.objectives import catalogue
 from toybed.objectives.batch import Batch
-from toybed.runner import STACK_RESPONSES
 from toybed.streams import Streams
+
+WORLD = {"modulus": 13, "operations": 16, "length": 8}
+BASE = Learning(epochs=2, minibatches=1)
+WORKS = {"A": replace(BASE, prompts=16, group=16), "B": replace(BASE, prompts=4, group=8)}
+POLICIES: dict[str, dict[str, Any]] = {
+    "tabular": {},
+    "mlp": {"width": 64, "embedding": 64},
+    "gru": {"width": 64, "embedding": 64},
+    "transformer": {"width": 64, "layers": 2},
+}
+MOST_TOKENS = 2**17  # in a stack: larger ones are slower, and would fill the memory of a laptop
+ADAM_ACCESSES = 16  # of a number for each parameter and step: gradient, moments and step, read and written
 
 
 @dataclass(frozen=True)
 class Speed:
     """Compare stacked runs with one-at-a-time runs and with plain loops, in one run."""
 
-    seeds: int = 32
-    """How many runs are trained."""
-    updates: int = 10
-    """Rollout batches timed in a round, after one that is not."""
+    policies: tuple[str, ...] = tuple(POLICIES)
+    """Which policies."""
+    works: tuple[Literal["A", "B"], ...] = ("A", "B")
+    """Which works."""
+    stacks: tuple[int, ...] = (1, 4, 16, 64, 256)
+    """How many seeds are stacked."""
+    seconds: float = 0.5
+    """How long each way is timed in a round."""
     rounds: int = 3
     """Interleaved rounds; medians are compared."""
+    processes: int = 0
+    """Also: so many processes at once, each with a stack of 4, against one."""
+    peers: bool = False
+    """Also: other people's programs, those that are installed."""
     objectives: bool = False
     """Instead: the time of one loss and gradient of every objective of the catalogue, as a multiple of GRPO's."""
     json: bool = False
     """Print one JSON object."""
 
 
-class PlainPolicy(nn.Module):
-    """The same network as ``MLPPolicy``, for one run, from ready-made layers."""
-
-    def __init__(self, sizes: tuple[int, ...], vocabulary: int, width: int = 128, embedding: int = 48) -> None:
-        super().__init__()
-        self.embeddings = nn.ModuleList(nn.Embedding(size, embedding) for size in sizes)
-        self.body = nn.Sequential(
-            nn.Linear(embedding, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, vocabulary)
-        )
-
-    def forward(self, observation: Tensor) -> Tensor:
-        """Logits ``[N, V]`` for ``observation [N, F]``."""
-        summed = torch.stack([layer(observation[:, f]) for f, layer in enumerate(self.embeddings)]).sum(0)
-        logits: Tensor = self.body(summed)
-        return logits
-
-    @torch.no_grad()
-    def load(self, base: MLPPolicy) -> None:
-        """Take over the parameters of a stack of one."""
-        sizes = [layer.num_embeddings for layer in self.embeddings if isinstance(layer, nn.Embedding)]
-        for layer, rows in zip(self.embeddings, torch.split(base.embedding[0], sizes), strict=True):
-            layer.load_state_dict({"weight": rows})
-        weights = ((base.weight_0, base.bias_0), (base.weight_1, base.bias_1), (base.weight_2, base.bias_2))
-        linear = [layer for layer in self.body if isinstance(layer, nn.Linear)]
-        for layer, (weight, bias) in zip(linear, weights, strict=True):
-            layer.load_state_dict({"weight": weight[0].T, "bias": bias[0, 0]})
+# -- the work ------------------------------------------------------------------------------------------------------
+def world(policy: str) -> TokenEnv:
+    """ChainReach as the policy reads it."""
+    return make("chain_reach", **WORLD, view="tokens" if policy in ("gru", "transformer") else "state")
 
 
-def make_base() -> MLPPolicy:
-    """One base policy, as the standard run has it."""
-    setting = Setting()
-    assert setting.supervised is not None
-    env = make(setting.world.name)
-    policy = MLPPolicy(env, Streams("policy", [0]))
-    fine_tune(env, policy, setting.supervised, Streams("demonstrations", [0]))
-    return policy
+def make_learner(policy: str, work: str, seeds: list[int]) -> PolicyGradient:
+    """A learner of these seeds, from fresh policies."""
+    env = world(policy)
+    stacked = make_policy(policy, env, seeds, **POLICIES[policy])
+    return PolicyGradient(env, stacked, catalogue.get("grpo"), WORKS[work], seeds)
 
 
-def plain_loop(base: MLPPolicy, seed: int, updates: int) -> Callable[[], float]:
-    """GRPO for one seed as people write it; returns a function that trains and gives the last batch's reward."""
-    torch.manual_seed(seed)
-    env, config = make("chain_reach"), Learning()
-    policy = PlainPolicy(env.observation_sizes, env.vocabulary)
-    policy.load(base)
-    optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
-    pool = env.prompts("train")
-    rows = config.prompts * config.group
+def check(policy: str, work: str) -> None:
+    """The gates.
 
-    def update() -> float:
-        prompt = pool[torch.randint(len(pool), (config.prompts,))].repeat_interleave(config.group)
-        state = env.reset(prompt)
-        observations, tokens, log_probs = [], [], []
-        with torch.no_grad():
-            for _ in range(env.horizon):
-                observation = env.observe(state)
-                distribution = Categorical(logits=policy(observation))
-                token = distribution.sample()
-                observations.append(observation)
-                tokens.append(token)
-                log_probs.append(distribution.log_prob(token))
-                state = env.step(state, token)
-        reward = env.reward(state)
-        groups = reward.view(config.prompts, config.group)
-        advantage = ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + 1e-6)).view(-1)
-        observation, token, old = torch.stack(observations, 1), torch.stack(tokens, 1), torch.stack(log_probs, 1)
-        for part in torch.arange(rows).chunk(config.minibatches):
-            logits = policy(observation[part].flatten(0, 1)).view(len(part), env.horizon, -1)
-            distribution = Categorical(logits=logits)
-            ratio = (distribution.log_prob(token[part]) - old[part]).exp()
-            a = advantage[part, None]
-            loss = -torch.min(ratio * a, ratio.clamp(0.8, 1.2) * a).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
-            optimizer.step()
-            _ = loss.item(), distribution.entropy().mean().item()
-        return reward.mean().item()
-
-    return _repeat(update, updates)
+    Raises:
+        ToybedError: a run in a stack is not the run alone, or the plain loop has another network.
+    """
+    ends = []
+    for seeds in ([5], [3, 4, 5]):
+        learner = make_learner(policy, work, seeds)
+        for _ in range(3):
+            learner.update()
+        ends.append(flat_parameters(learner.policy)[-1])
+    if not torch.equal(*ends):
+        raise ToybedError(f"speed: a {policy} in a stack is not the {policy} alone")
+    env, stacked = learner.env, make_policy(policy, world(policy), [5], **POLICIES[policy])
+    difference = (plain_logits(env, stacked) - stacked_logits(env, stacked)).abs().max()
+    if difference > 1e-4:  # float32 sums of 64 terms through a few layers: 1e-6
+        raise ToybedError(f"speed: the plain {policy} is another network: its logits differ by {difference:.2g}")
 
 
-def stacked(base: MLPPolicy, seeds: list[int], updates: int) -> Callable[[], float]:
-    """GRPO for a stack of seeds by this project's learner."""
-    setting = Setting()
-    env = make(setting.world.name)
-    policy = MLPPolicy(env, Streams("policy", seeds))
-    load_flat(policy, flat_parameters(base).expand(len(seeds), -1))
-    learner = PolicyGradient(env, policy, catalogue.get("grpo"), setting.learning, seeds)
-    return _repeat(lambda: float(learner.update()["reward"].mean()), updates)
+def _histories(env: TokenEnv) -> Tensor:
+    """What is seen before each token of some responses, ``[1, 4, 1, T, F]``."""
+    state = env.reset(torch.arange(4)[None, :, None])
+    seen = []
+    for t in range(env.horizon):
+        seen.append(env.observe(state))
+        state = env.step(state, (torch.arange(4)[None, :, None] * 5 + t) % env.vocabulary)
+    return torch.stack(seen, -2)
 
 
-def _repeat(update: Callable[[], float], updates: int) -> Callable[[], float]:
-    update()  # the first call of anything is slow
-
-    def train() -> float:
-        reward = 0.0
-        for _ in range(updates):
-            reward = update()
-        return reward
-
-    return train
+@torch.no_grad()
+def stacked_logits(env: TokenEnv, policy: Policy) -> Tensor:
+    """Log-probabilities ``[4, T, V]`` of a stack of one."""
+    return policy.response_log_probs(_histories(env))[0, :, 0]
 
 
-def measure(config: Speed) -> dict[str, dict[str, float]]:
-    """Milliseconds for each seed and update, median over rounds, and the mean reward that was reached."""
-    base, every = make_base(), list(range(config.seeds))
-    learning = Learning()
-    size = max(1, STACK_RESPONSES // (learning.prompts * learning.group))
-    ways: dict[str, Callable[[], list[Callable[[], float]]]] = {
-        f"stacked, {config.seeds} together": lambda: [stacked(base, every, config.updates)],
-        f"stacked, by {size} (the runner's)": lambda: [
-            stacked(base, every[i : i + size], config.updates) for i in range(0, config.seeds, size)
-        ],
-        "one at a time": lambda: [stacked(base, [seed], config.updates) for seed in every],
-        "plain loop": lambda: [plain_loop(base, seed, config.updates) for seed in every],
+@torch.no_grad()
+def plain_logits(env: TokenEnv, policy: Policy) -> Tensor:
+    """The same by the network of the plain loop."""
+    return plain_policy(env, policy)(_histories(env)[0, :, 0]).log_softmax(-1)
+
+
+# -- the machine ---------------------------------------------------------------------------------------------------
+def machine() -> dict[str, float]:
+    """GFLOP/s of the matrix products of our shapes, and GB/s of a copy that does not fit the cache."""
+    a, b, big = torch.randn(8, 2048, 64), torch.randn(8, 64, 64), torch.randn(2**25)
+    out, other = torch.empty(8, 2048, 64), torch.empty(2**25)
+    product = _fastest(lambda: torch.bmm(a, b, out=out))
+    copy = _fastest(lambda: other.copy_(big))
+    return {"gflops": 2 * 8 * 2048 * 64 * 64 / product / 1e9, "gbytes": 2 * 4 * 2**25 / copy / 1e9}
+
+
+def _fastest(work: Callable[[], Any], times: int = 20) -> float:
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def floor(policy: str, work: str, limits: dict[str, float]) -> float:
+    """Milliseconds of a seed-update on a perfect program."""
+    learner = make_learner(policy, work, [0])
+    with FlopCounterMode(display=False) as counter:
+        learner.update()
+    steps = WORKS[work].epochs * WORKS[work].minibatches
+    moved = flat_parameters(learner.policy).numel() * 4 * ADAM_ACCESSES * steps
+    return 1e3 * (counter.get_total_flops() / limits["gflops"] + moved / limits["gbytes"]) / 1e9
+
+
+# -- timing --------------------------------------------------------------------------------------------------------
+def measure(policy: str, work: str, config: Speed) -> dict[str, float]:
+    """Milliseconds for each seed and update by way of doing it; medians over interleaved rounds."""
+    learning = WORKS[work]
+    tokens = learning.prompts * learning.group * WORLD["length"]
+    env = world(policy)
+    ways: dict[str, tuple[int, Callable[[], Any]]] = {
+        "plain": (1, plain_loop(env, make_policy(policy, env, [0], **POLICIES[policy]), learning, 0))
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    rewards: dict[str, list[float]] = {name: [] for name in ways}
+    for size in config.stacks:
+        if size * tokens <= MOST_TOKENS:
+            ways[f"S={size}"] = (size, make_learner(policy, work, list(range(size))).update)
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _, update in ways.values():
+        update()  # the first call of anything is slow
     for _ in range(config.rounds):
-        for name, prepare in ways.items():
-            trainers = prepare()
-            started = time.perf_counter()
-            rewards[name] += [train() for train in trainers]
-            seconds[name].append(time.perf_counter() - started)
-    unit = 1e3 / config.seeds / config.updates
-    return {
-        name: {"ms": statistics.median(seconds[name]) * unit, "reward": statistics.mean(rewards[name])} for name in ways
-    }
+        for way, (size, update) in ways.items():
+            seconds[way].append(_each(update, config.seconds) / size)
+    return {way: 1e3 * statistics.median(times) for way, times in seconds.items()}
+
+
+def _each(update: Callable[[], Any], budget: float) -> float:
+    """Seconds of one update, from as many as fit the budget."""
+    started, count = time.perf_counter(), 0
+    while not count or time.perf_counter() - started < budget:
+        update()
+        count += 1
+    return (time.perf_counter() - started) / count
+
+
+def _at_work(task: tuple[str, str, float], report: Any) -> float:
+    """Seed-updates a second of a stack of 4, in a process of its own."""
+    torch.set_num_threads(1)
+    update = make_learner(task[0], task[1], [0, 1, 2, 3]).update
+    update()
+    return 4 / _each(update, task[2])
+
+
+def measure_processes(policy: str, work: str, config: Speed) -> float:
+    """How many times as much so many processes do as one."""
+    totals = []
+    for count in (1, config.processes):
+        with Processes(_at_work, count) as executor:
+            tasks = [(policy, work, 4 * config.seconds)] * count
+            executor_results = executor.run(tasks, lambda *_: None)
+            totals.append(sum(result for _, result in executor_results))
+    return totals[1] / totals[0]
 
 
 def measure_objectives(rounds: int) -> dict[str, float]:
@@ -224,25 +257,69 @@ def main() -> None:
     config = tyro.cli(Speed)
     torch.set_num_threads(1)
     if config.objectives:
-        table = measure_objectives(5 * config.rounds)
-        grpo = table["grpo"]
-        if config.json:
-            print(json.dumps({"ms": table, "of grpo": {name: ms / grpo for name, ms in table.items()}}))
-            return
-        print(f"{'one loss and gradient':28}{'ms':>8}{'of grpo':>9}")
-        for name, ms in sorted(table.items(), key=lambda item: item[1]):
-            print(f"{name:28}{ms:8.2f}{ms / grpo:9.2f}")
+        _print_objectives(config)
         return
-    result = measure(config)
-    plain = result["plain loop"]["ms"]
-    for way in result.values():
-        way["of plain loop"] = way["ms"] / plain
+    limits = machine()
+    result: dict[str, Any] = {"config": asdict(config), "machine": limits, "works": {}}
+    if not config.json:
+        print(
+            f"{limits['gflops']:.0f} GFLOP/s in products of our shapes, {limits['gbytes']:.0f} GB/s in copies, 1 thread"
+        )
+    for work in config.works:
+        rows = result["works"][work] = {}
+        for policy in config.policies:
+            check(policy, work)
+            rows[policy] = measure(policy, work, config) | {"floor": floor(policy, work, limits)}
+            if config.processes > 1:
+                rows[policy]["processes"] = measure_processes(policy, work, config)
+        if not config.json:
+            _print_work(work, rows, config)
+    if config.peers:
+        result["peers"] = {name: peer(world("mlp"), WORKS["A"], 4 * config.seconds) for name, peer in PEERS.items()}
+        if not config.json:
+            _print_peers(result)
     if config.json:
-        print(json.dumps({"config": asdict(config), "ways": result}))
+        print(json.dumps(result))
+
+
+def _print_work(work: str, rows: dict[str, dict[str, float]], config: Speed) -> None:
+    learning = WORKS[work]
+    tokens = learning.prompts * learning.group * WORLD["length"]
+    print(f"\nWork {work}, {tokens} tokens an update: times as fast as the plain loop (milliseconds a seed-update)")
+    names = ["plain", *(f"S={size}" for size in config.stacks), "floor"]
+    print(f"{'':12}" + "".join(f"{name:>16}" for name in names))
+    for policy, row in rows.items():
+        cells = [f"x{row['plain'] / row[n]:.2f} ({row[n]:.2f})" if n in row else "too large" for n in names]
+        print(f"{policy:12}" + "".join(f"{cell:>16}" for cell in cells))
+    if config.processes > 1:
+        told = ", ".join(f"{policy} x{row['processes']:.2f}" for policy, row in rows.items())
+        print(f"{config.processes} processes against one ({os.cpu_count()} cores): {told}")
+
+
+def _print_peers(result: dict[str, Any]) -> None:
+    best = {
+        policy: min(ms for way, ms in row.items() if way.startswith("S="))
+        for policy, row in result["works"].get("A", {}).items()
+    }
+    print("\nOther people's programs, work A: milliseconds a seed-update, and times as fast as it our best stack is")
+    for name, found in result["peers"].items():
+        if isinstance(found, str):
+            print(f"{name:40}{found}")
+            continue
+        for policy, ms in found.items():
+            ratio = f"x{ms / best[policy]:.2f}" if policy in best else "not timed"
+            print(f"{name:40}{policy:12}{ms:10.2f}{ratio:>12}")
+
+
+def _print_objectives(config: Speed) -> None:
+    table = measure_objectives(5 * config.rounds)
+    grpo = table["grpo"]
+    if config.json:
+        print(json.dumps({"ms": table, "of grpo": {name: ms / grpo for name, ms in table.items()}}))
         return
-    print(f"{'':32}{'ms a seed-update':>18}{'of plain loop':>16}{'reward':>9}")
-    for name, way in result.items():
-        print(f"{name:32}{way['ms']:18.2f}{way['of plain loop']:16.2f}{way['reward']:9.3f}")
+    print(f"{'one loss and gradient':28}{'ms':>8}{'of grpo':>9}")
+    for name, ms in sorted(table.items(), key=lambda item: item[1]):
+        print(f"{name:28}{ms:8.2f}{ms / grpo:9.2f}")
 
 
 if __name__ == "__main__":

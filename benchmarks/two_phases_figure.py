@@ -19,6 +19,7 @@ from toybed.benchmarks.two_phases_measures import (
     entropy_lag,
     gain,
     levels,
+    skill_lag,
 )
 from toybed.benchmarks.two_phases_sweep import ALPHAS, LEVELS, RIVALS
 from toybed.stats import mean_interval
@@ -41,6 +42,7 @@ SHOWN = {
 }
 ROWS = {
     "grpo": "MLP",
+    "single": "MLP, one valid plan",
     "sharp": "MLP, sharp plans",
     "tables": "tables",
     "tables_sharp": "tables, sharp plans",
@@ -86,9 +88,10 @@ def _draw_curves(axes: Axes, own: Records) -> None:
 def _draw_distances(axes: Axes, records: Mapping[str, Records]) -> None:
     rows = [(arm, level) for arm in ROWS for level in levels(records, arm)]
     for row, (arm, level) in enumerate(rows):
-        _draw_interval(axes, entropy_lag(records[f"{arm}_{level}"]), -row, BLACK)
+        _draw_interval(axes, entropy_lag(records[f"{arm}_{level}"]), 0.16 - row, BLACK)
+        _draw_interval(axes, skill_lag(records[f"{arm}_{level}"]), -0.16 - row, BLUE)
     axes.axvline(0, color="#555555", linewidth=0.9, zorder=0)
-    axes.set(title="Execution first?", xlabel="updates from half of execution to half of planning entropy")
+    axes.set(title="Execution first?", xlabel="updates from execution to planning: entropy, skill")
     _name_rows(axes, [f"{ROWS[arm]}, {LEVELS[level]:g}" for arm, level in rows])
 
 

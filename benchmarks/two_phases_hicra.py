@@ -27,7 +27,8 @@ def hicra_parts(records: Mapping[str, Records]) -> tuple[list[Verdict], list[Ver
     """HICRA against no bonus, its placebo and difficulty weights with shared parameters; and what stands beside."""
     alphas = [alpha for alpha in ALPHAS if levels(records, f"hicra_{alpha:g}")]
     against = [_raised(records, alpha, rival, measure) for measure in MEASURES for alpha in alphas for rival in RIVALS]
-    beside = [_bonus(records, [f"hicra_{alpha:g}" for alpha in alphas])] if levels(records, *BONUSES) else []
+    bonuses = [name for name in BONUSES if levels(records, name)]
+    beside = [_bonus(records, [f"hicra_{alpha:g}" for alpha in alphas], bonuses)] if alphas and bonuses else []
     for alpha in (alpha for alpha in ALPHAS if f"tables_hicra_{alpha:g}_75" in records):
         for rival in ("placebo", "reweighted"):
             beside += [_in_tables(records, rival, alpha), _by_sgd(records, rival, alpha)]
@@ -51,13 +52,14 @@ def _raised(records: Mapping[str, Records], alpha: float, rival: str, measure: s
         f"HICRA with alpha {alpha:g} {does} than with {RIVALS[rival]}.",
         above(interval, 0.0),
         *interval,
-        rule="difference at the end on held-out prompts, mean over bases, paired: supported above 0, refuted below.",
+        rule="difference at the end on held-out prompts, mean over the bases that were run, paired: supported above 0, "
+        "refuted below.",
         sentence=f"{told[0].upper()}{told[1:]}.",
     )
 
 
-def _bonus(records: Mapping[str, Records], doses: list[str]) -> Verdict:
-    (mine, own), (theirs, rival) = best_dose(records, doses), best_dose(records, [*BONUSES])
+def _bonus(records: Mapping[str, Records], doses: list[str], bonuses: list[str]) -> Verdict:
+    (mine, own), (theirs, rival) = best_dose(records, doses), best_dose(records, bonuses)
     interval = mean_interval(own - rival)
     picked = (", ".join(f"{arm} in {n}" for arm, n in Counter(best).most_common()) for best in (mine, theirs))
     entropies = (

@@ -22,24 +22,45 @@ BONUSES = {
 }
 UPDATES = {"quick": 80, "standard": 240, "full": 600}
 FEW_TYPES = 4
+ONE_VALID = 1  # plan for each type and stage, as there is one right execution for each plan and value
+ALL_BASES = ("grpo", "single")  # arms that are run from every base at every size but the quick one
+ONLY_FULL = (
+    "tables_sharp",
+    "tables_hicra",
+    "tables_placebo",
+    "tables_reweighted",
+    "sgd",
+    "planning_0.003",
+    "all_0.003",
+)
+"""How the names of arms begin that are run at the full size only; so are all but :data:`ALL_BASES` from the base of
+0.95. A world for each seed leaves time for so many."""
+QUICK = ("grpo_75", "single_75", "tables_75", "plain_75", "hicra_0.5_75", "placebo_0.5_75", "reweighted_0.5_75")
+"""The arms of the quick size: from one base, since each seed makes bases of its own."""
 MLP, TABLES = Spec("mlp", {"width": 64}), Spec("tabular")
 TABLES_RATE, SGD_RATE = 0.03, 30.0  # of Adam and of SGD, for logits that share nothing
 
 
 def arms(size: str) -> dict[str, Setting]:
-    """GRPO by base and policy, HICRA with its controls, and entropy bonuses."""
+    """GRPO by base, policy and world, HICRA with its controls, and entropy bonuses."""
     found: dict[str, Setting] = {}
     for level in LEVELS:
         grpo = setting(size, level)
-        found |= {f"grpo_{level}": grpo, f"sharp_{level}": setting(size, level, SHARP)}
-        found |= {f"tables_{level}": in_tables(grpo), f"tables_sharp_{level}": in_tables(found[f"sharp_{level}"])}
-        found |= _raised(grpo, level, ALPHAS[-1:] if size == "quick" else ALPHAS)
-        if size != "quick":
-            found |= {f"{name}_{level}": _plain(grpo, **options) for name, options in BONUSES.items()}
+        found |= {f"grpo_{level}": grpo, f"single_{level}": _in_world(grpo, nvalid=ONE_VALID)}
+        found |= {f"sharp_{level}": setting(size, level, SHARP), f"tables_{level}": in_tables(grpo)}
+        found[f"tables_sharp_{level}"] = in_tables(found[f"sharp_{level}"])
+        found |= _raised(grpo, level, ALPHAS)
+        found |= {f"{name}_{level}": _plain(grpo, **options) for name, options in BONUSES.items()}
+    found |= _controls(found["grpo_75"])
+    return {arm: each for arm, each in found.items() if _is_run(arm, size)}
+
+
+def _is_run(arm: str, size: str) -> bool:
+    """Whether a size has the arm."""
     if size == "quick":
-        kept = {"grpo_95", *(arm for arm in found if arm.endswith("_75") and arm != "tables_sharp_75")}
-        return {arm: each for arm, each in found.items() if arm in kept}
-    return found | _controls(found["grpo_75"])
+        return arm in QUICK
+    name, level = arm.rsplit("_", 1)
+    return size == "full" or (not name.startswith(ONLY_FULL) and (level == "75" or name in ALL_BASES))
 
 
 def setting(size: str, level: str, default: float = DEFAULT) -> Setting:
@@ -51,6 +72,10 @@ def setting(size: str, level: str, default: float = DEFAULT) -> Setting:
         supervised=Supervised(demonstrator={"execution": LEVELS[level], "default": default}),
         learning=Learning(updates=UPDATES[size], prompts=32, group=8, minibatches=4, measure_every=4),
     )
+
+
+def _in_world(other: Setting, **knobs: float) -> Setting:
+    return replace(other, world=Spec(other.world.name, {**other.world.options, **knobs}))
 
 
 def in_tables(other: Setting) -> Setting:
@@ -80,7 +105,6 @@ def _controls(grpo: Setting) -> dict[str, Setting]:
 
     In tables Adam gives each logit a step of its own size, whatever the scale of its gradient; SGD does not.
     """
-    few = replace(grpo, world=Spec("plan_exec", {"types": FEW_TYPES}))
     rate = grpo.learning.learning_rate
     tables = in_tables(grpo)
     sgd = tables.with_learning(optimizer="sgd", learning_rate=SGD_RATE)
@@ -91,7 +115,7 @@ def _controls(grpo: Setting) -> dict[str, Setting]:
         if not arm.startswith("plain")
     }
     return {
-        "few_75": few,
+        "few_75": _in_world(grpo, types=FEW_TYPES),
         "slow_75": grpo.with_learning(learning_rate=rate / 3),
         "fast_75": grpo.with_learning(learning_rate=3 * rate),
         **raised,

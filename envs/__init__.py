@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from toybed.errors import unknown
+from toybed.errors import ToybedError, unknown
+from toybed.own import is_own, load
 
 if TYPE_CHECKING:
     from toybed.envs.core import TokenEnv
@@ -78,15 +79,31 @@ WORLDS = {
 }
 
 
+def world_class(name: str) -> Any:
+    """The class of the named world, or of one's own, ``module:name``.
+
+    Raises:
+        ToybedError: there is none of that name, or it is no world.
+    """
+    if not is_own(name):
+        if name not in WORLDS:
+            raise unknown("world", name, WORLDS, "toybed list worlds shows all")
+        return WORLDS[name].env_class
+    from toybed.envs.core import TokenEnv
+
+    found = load(name, "world")
+    if not (isinstance(found, type) and issubclass(found, TokenEnv)):
+        raise ToybedError(f"{name} is {found!r}; allowed: a class derived from toybed.envs.core.TokenEnv")
+    return found
+
+
 def make(name: str, **knobs: Any) -> "TokenEnv":
-    """The named world, with its knobs.
+    """The named world, with its knobs; ``module:name`` is a :class:`~toybed.envs.core.TokenEnv` of one's own.
 
     Raises:
         ToybedError: the name or a knob is unknown, or a knob is out of range.
     """
-    if name not in WORLDS:
-        raise unknown("world", name, WORLDS, "toybed list worlds shows all")
-    env_class = WORLDS[name].env_class
+    env_class = world_class(name)
     allowed = env_class.__dataclass_fields__
     for knob in knobs:
         if knob not in allowed:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from toybed.envs.core import ILLEGAL, Evaluation
 from toybed.errors import ToybedError
@@ -68,6 +69,34 @@ def evaluate(env: PlanExec, log_probs: Tensor) -> Evaluation:
         on_the_way = policy.execution_entropy.unsqueeze(-3) + later
         entropy = policy.plan_entropy[..., stage, None] + (plan[..., None] * on_the_way).sum(-2)
     return Evaluation(worth.flatten(-2), entropy.flatten(-2))
+
+
+def right_steps(env: PlanExec, log_probs: Tensor) -> Tensor:
+    """How many of a response's 2 D tokens are right, valid plans and right executions: ``[..., P, 2 D + 1]``.
+
+    The chance of each number, of all prompts in the order of their numbers. Forwards, over number and value together:
+    ``O_{d+1}(k, e) = sum_{c, x} O_d(k - c, x) N_c(x, e)``, where ``N_c`` sums over plans those that make c right tokens
+    of the two.
+    """
+    policy, tables = parts(env, log_probs), env.tables
+    hit = torch.zeros_like(policy.execution).scatter(
+        -1,
+        tables.skill[..., None].expand(*policy.execution.shape[:-1], 1),
+        right_chance(env, policy.execution)[..., None],
+    )
+    done = torch.stack([policy.execution - hit, hit], -4).unsqueeze(-5)  # [..., 1, 2, K, M, M]
+    start = torch.eye(env.values, dtype=hit.dtype, device=hit.device)[:, None]  # [M, 1, M]: start, number, value
+    found = pad(start, (0, 0, 0, env.horizon)).expand(*policy.plan.shape[:-2], env.values, env.horizon + 1, env.values)
+    for stage in range(env.stages):
+        plan, valid = policy.plan[..., stage, :], tables.valid[:, stage]
+        chosen = torch.stack([plan * ~valid, plan * valid], -2)  # [..., Z, 2, K]
+        # [..., Z, valid, right, M, M]
+        step = torch.einsum("...zvk,...zrkxe->...zvrxe", chosen, done.expand(*plan.shape[:-1], *done.shape[-4:]))
+        by_count = (step[..., 0, 0, :, :], step[..., 0, 1, :, :] + step[..., 1, 0, :, :], step[..., 1, 1, :, :])
+        moved = (found @ n.unsqueeze(-3) for n in by_count)
+        none, one, both = (pad(m, (0, 0, c, 0))[..., : env.horizon + 1, :] for c, m in enumerate(moved))
+        found = none + one + both
+    return found.sum(-1).flatten(-3, -2)
 
 
 def visits(env: PlanExec, policy: Parts, split: str = "test") -> Tensor:

@@ -17,15 +17,19 @@ import toybed
 from toybed import study
 
 FLOORS = (
-    ("errors", "seeding", "streams"),
+    ("errors", "own", "seeding", "streams"),
     ("objectives", "measures", "laws", "stats"),
     ("envs",),
     ("agents",),
-    ("exact", "study", "store", "executors", "runner", "plotting", "llm", "findings"),
+    (
+        *("exact", "study", "searching", "store", "executors", "memory", "cluster", "runner", "loading", "live"),
+        *("plotting", "llm", "findings"),
+    ),
     ("benchmarks",),
     (
         *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
-        "scoreboard",
+        *("asking", "examples", "comparing", "comparing_figure", "comparing_text", "front", "verbs", "doctor"),
+        *("watching", "watching_frame", "scoreboard"),
         *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
     ),
 )

@@ -137,6 +137,11 @@ def test_it_says_what_was_asked_found_and_how(store: Store, tmp_path: Path) -> N
     assert " nan" not in shown.lower()
 
 
+def test_worlds_of_their_own_are_told(store: Store, tmp_path: Path) -> None:
+    change(store, worlds=2)
+    assert "2 seeds in each arm, each in a world of its own, size quick" in page(store, tmp_path / "r.html").text
+
+
 def test_it_has_a_figure_drawn_from_the_curves(store: Store, tmp_path: Path) -> None:
     assert "svg" in page(store, tmp_path / "r.html").tags
 

@@ -6,7 +6,7 @@ import importlib.util
 import itertools
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from toybed import runner, study
 from toybed.agents.config import Adaptation, Curriculum, Imitation, Meta, Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
+from toybed.searching import Search
 from toybed.stats import Interval
 from toybed.store import Store
 from toybed.study import (
@@ -435,6 +436,66 @@ def test_a_candidate_that_diverges_loses_and_of_equals_the_first_wins() -> None:
     assert choice.best({"one": good, "two": good}) == "one"
     half = records([[0.1, 0.9], [0.1, np.nan]], diverged=1)
     assert choice.best({"half": half, "good": good}) == "good"
+
+
+def searching(generations: int) -> Search:
+    """Halve or double a rate, whichever gives more reward: 0.001, then what won."""
+
+    def ask(size: str, generation: int, rates: tuple[float, ...]) -> dict[str, dict[str, Setting]]:
+        options = {word: rates[-1] * factor for word, factor in (("half", 0.5), ("twice", 2.0))}
+        return {"here": {word: GRPO.with_learning(learning_rate=rate) for word, rate in options.items()}}
+
+    def tell(
+        generation: int, rates: tuple[float, ...], found: Mapping[str, Mapping[str, Records]]
+    ) -> tuple[float, ...]:
+        worth = {word: each["reward_train"][0, -1] for word, each in found["here"].items()}
+        return (*rates, rates[-1] * (2.0 if worth["twice"] > worth["half"] else 0.5))
+
+    return Search(
+        begin=lambda size: (0.001,),
+        ask=ask,
+        tell=tell,
+        final=lambda size, rates: {"found": GRPO.with_learning(learning_rate=rates[-1])},
+        generations=dict.fromkeys(study.SIZES, generations),
+        bases=dict.fromkeys(study.SIZES, 2),
+    )
+
+
+def test_a_search_is_made_of_runs_that_are_kept(tmp_path: Path) -> None:
+    searched = replace(TINY, search=searching(3))
+    with Store(tmp_path / "s.sqlite") as store:
+        progress = Counting()
+        first = runner.answer(searched, store, size="quick", progress=progress)
+        assert [begun[0] for begun in progress.begun] == [2, 2, 2, 2 * (ARMS + 1)]
+        found = runner.learned(searched, "quick", "cpu", store)["found"]
+        assert np.log2(found.learning.learning_rate / 0.001) in (-3, -1, 1, 3)
+        loaded = runner.load_records(searched, "quick", 2, "cpu", store)
+        assert loaded["found"].setting == found
+        again = Counting()
+        second = runner.answer(searched, store, size="quick", progress=again)
+        assert again.updates == 0
+        assert (first["estimate"], first["parts"]) == (second["estimate"], second["parts"])
+
+
+def test_a_search_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    searched = replace(TINY, search=searching(3))
+    with Store(tmp_path / "s.sqlite") as store, Store(tmp_path / "whole.sqlite") as whole:
+        # Two runs of six updates are a generation: the second one is not finished.
+        with pytest.raises(KeyboardInterrupt):
+            runner.answer(searched, store, size="quick", progress=Interrupting(after=15))
+        progress = Counting()
+        runner.answer(searched, store, size="quick", progress=progress)
+        assert progress.begun[0][1] == 2
+        runner.answer(searched, whole, size="quick", progress=Counting())
+        ends = [runner.learned(searched, "quick", "cpu", each)["found"] for each in (store, whole)]
+        assert ends[0] == ends[1]
+
+
+def test_generations_take_turns_with_bases_and_draw_anew() -> None:
+    runs = [searching(4).runs("quick", g, (0.001,), "cpu")["here"]["half"][0] for g in range(4)]
+    assert [run.seed for run in runs] == [1000, 1001, 1000, 1001]
+    assert len({run.id for run in runs}) == 4
+    assert len({run.base_id for run in runs}) == 2
 
 
 # -- wrong input -------------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def weights(seed: int = 0) -> Parameters:
 def house(**other: Records) -> dict[str, Records]:
     """All is the number format; small weights explain nothing, and the subnetwork is what matters."""
     sizes = {"slower": 7e-5, "between": 6e-3, "grpo_fast": 5e-2, "faster": 0.14, "sft": 1.3e-3, "sft_habit": 4e-4}
-    sizes |= {f"{name}_fast": 5e-2 for name in (*RL, "sft")}
+    sizes |= {f"{name}_fast": 5e-2 for name in (*RL, "sft")} | {f"{name}_between": 6e-3 for name in (*RL, "sft")}
     # As long as GRPO's and a little more or less: on its curve, inside of its ends.
     found = {name: record(sizes.get(name, 7e-4)) for name in ARMS}
     found["sft"] = record(1.3e-3, gained=0.06)
@@ -309,7 +309,9 @@ def test_the_arms_differ_in_what_the_question_asks_and_nothing_else() -> None:
         expected = {name: {"objective"} for name in RL if name != "grpo"} | {"raft": {"objective"}}
         expected |= {"sft": {"learner"}, "sft_habit": {"learner"}}
         expected |= {f"{name}_fast": expected.get(name, set()) | {"learning_rate"} for name in (*RL, "sft")}
-        expected |= {name: {"learning_rate"} for name in ON_THE_CURVE if name != "grpo"}
+        between = {f"{name}_between": expected[name] | {"learning_rate"} for name in (*RL, "sft") if name != "grpo"}
+        expected |= between | {name: {"learning_rate"} for name in ON_THE_CURVE if name != "grpo"}
+        assert {each[name].learning.learning_rate for name in between} == {each["between"].learning.learning_rate}
         expected |= {name: {"learning_rate", "weights"} for name in PURE_RATES} | {"pure_slow": {"weights"}}
         expected |= {"sgd": {"optimizer", "learning_rate"}, "adamw": {"optimizer", "weight_decay"}}
         expected |= {"narrow": {"policy"}, "wide": {"policy"}}

@@ -106,7 +106,16 @@ def test_a_loss_that_is_no_number_or_raises_is_told_so():
 
 
 @pytest.mark.parametrize(
-    ("name", "axes"), [("grpo", 2), ("gdpo", 3), ("vpo_parallel", 3), ("vpo", 4), ("multi_rlvr", 4), ("pkpo_vector", 4)]
+    ("name", "axes"),
+    [
+        ("grpo", 2),
+        ("gdpo", 3),
+        ("vpo_parallel", 3),
+        ("vpo", 4),
+        ("multi_rlvr", 4),
+        ("pkpo_vector", 4),
+        ("grpo_shuffled", 3),
+    ],
 )
 def test_an_objective_is_tried_on_the_rewards_that_it_is_made_for(name, axes):
     subject, seen = subject_of(objectives.get(name)), []
@@ -125,13 +134,15 @@ GRPO = subject_of(objectives.get("grpo"))
 def test_an_objective_for_vectors_is_recognised_on_vectors():
     names = {x.name: x.distance for x in likenesses(objectives.get("multi_rlvr"), count=3)}
     assert names["multi_rlvr"] < 1e-9 < 0.01 < names["vpo"]
-    assert set(names) == {"multi_rlvr", "vpo", "pkpo_vector"}, "the others cannot read sets"
+    assert set(names) == {"multi_rlvr", "vpo", "pkpo_vector", "grpo_components"}, "the others cannot read sets"
     assert {x.name for x in likenesses(objectives.get("gdpo"), count=3)} == {
         "gdpo",
         "vpo",
         "vpo_parallel",
         "multi_rlvr",
         "pkpo_vector",
+        "grpo_components",
+        "grpo_shuffled",
     }
     numbers = {x.name for x in likenesses(objectives.get("pkpo"), count=3)}
     assert "grpo" in numbers and not numbers & {"gdpo", "vpo", "pkpo_vector"}, "of numbers there is nothing to weigh"

@@ -21,8 +21,8 @@ from toybed.study import Records, Verdict
 SEEDS = 5
 STEPS = np.arange(0, 101, 4)
 OFFSET = np.arange(SEEDS) - 2.0  # of the seeds, around the mean
-ARMS = tuple(arms("standard"))
-DECIDING = [(level, part) for level in LEVELS for part in ("order", "rise", "diverge")]
+ARMS = tuple(arms("full"))
+DECIDING = [(level, part) for level in LEVELS for part in ("skills", "order", "rise", "diverge")]
 
 
 def curve(*knots: tuple[float, float], spread: float = 0.0) -> np.ndarray:
@@ -101,51 +101,61 @@ def test_two_phases_support_the_claim() -> None:
     verdict, parts = judged(house())
     assert verdict.outcome == "supported"
     assert verdict.n == SEEDS
-    assert verdict.estimate == pytest.approx(40)  # updates, from 20 to 60
+    assert verdict.estimate == pytest.approx(30)  # updates: valid plans rise to the end at 100, right executions to 40
     deciding = parts[: len(DECIDING)]
     assert [part.outcome for part in deciding] == ["supported"] * len(DECIDING)
-    assert [part.estimate for part in deciding[:3]] == [pytest.approx(40), pytest.approx(0.4), pytest.approx(0.6)]
+    expected = [pytest.approx(30), pytest.approx(40), pytest.approx(0.4), pytest.approx(0.6)]
+    assert [part.estimate for part in deciding[:4]] == expected
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(
-    ("place", "hurt"),
+    ("place", "name", "hurt"),
     [
-        (0, {"planning": 10}),
-        (1, {"end": 0.65}),
-        (2, {"strategy": 1.9}),
-        (2, {"tokens": 0.5}),
+        (0, "grpo", {"valid": 8}),
+        (1, "single", {"planning": 10}),
+        (2, "grpo", {"end": 0.65}),
+        (3, "grpo", {"strategy": 1.9}),
+        (3, "grpo", {"tokens": 0.5}),
     ],
 )
-def test_each_of_the_six_refutes_alone(level: str, place: int, hurt: dict[str, Any]) -> None:
-    verdict, parts = judged(house(**{f"grpo_{level}": arm(**hurt)}))
+def test_each_of_the_eight_refutes_alone(level: str, place: int, name: str, hurt: dict[str, Any]) -> None:
+    verdict, parts = judged(house(**{f"{name}_{level}": arm(**hurt)}))
     assert verdict.outcome == "refuted"
     refuted = [DECIDING[i] for i, part in enumerate(parts[: len(DECIDING)]) if part.outcome == "refuted"]
-    assert refuted == [DECIDING[3 * list(LEVELS).index(level) + place]]
+    assert refuted == [DECIDING[4 * list(LEVELS).index(level) + place]]
+
+
+def test_the_order_of_entropies_with_two_valid_plans_does_not_decide() -> None:
+    verdict, parts = judged(house(grpo_75=arm(planning=10)))
+    (order,) = [p for p in parts if p.claim.startswith("Half of the execution entropy") and p.outcome == "refuted"]
+    assert order.claim.endswith("planning entropy, base executing 0.75.")
+    assert verdict.outcome == "supported"
 
 
 def test_the_answer_shows_the_part_that_refutes() -> None:
     verdict, parts = judged(house(grpo_95=arm(end=0.65)))
-    assert verdict.estimate == parts[4].estimate == pytest.approx(0.05)
+    assert verdict.estimate == parts[6].estimate == pytest.approx(0.05)
 
 
 def test_seeds_that_disagree_are_undecided() -> None:
     # Half gone at 24 - 40, ..., 24 + 40: a mean of 4 updates with a standard deviation of over 20.
-    verdict, parts = judged(house(grpo_75=arm(planning=24, noise=0.1)))
-    assert parts[0].outcome == verdict.outcome == "undecided"
+    verdict, parts = judged(house(single_75=arm(planning=24, noise=0.1)))
+    assert parts[1].outcome == verdict.outcome == "undecided"
 
 
 def test_planning_that_is_never_half_gone_counts_as_the_last_update() -> None:
-    verdict, parts = judged(house(grpo_75=arm(planning=300)))
+    verdict, parts = judged(house(single_75=arm(planning=300)))
     assert verdict.outcome == "supported"
-    assert parts[0].estimate == pytest.approx(100 - 20)
-    assert "never in 5 of 5" in parts[0].sentence
+    assert parts[1].estimate == pytest.approx(100 - 20)
+    assert "never in 5 of 5" in parts[1].sentence
 
 
 def test_where_no_entropy_is_half_gone_there_is_no_order_and_no_later_phase() -> None:
-    verdict, parts = judged(house(grpo_75=arm(planning=300, execution=300)))
-    assert verdict.outcome == parts[0].outcome == parts[2].outcome == "undecided"
-    assert parts[0].n == parts[2].n == 0
+    still = arm(planning=300, execution=300)
+    verdict, parts = judged(house(grpo_75=still, single_75=still))
+    assert verdict.outcome == parts[1].outcome == parts[3].outcome == "undecided"
+    assert parts[1].n == parts[3].n == 0
 
 
 @pytest.mark.parametrize("name", ["grpo_75", "sharp_95", "tables_75", "hicra_0.2_75", "plain_95", "few_75"])
@@ -161,12 +171,12 @@ def test_a_diverged_run_is_told_and_left_out(name: str) -> None:
 def test_too_few_runs_are_undecided(runs: list[int]) -> None:
     verdict, parts = judged({**house(), "grpo_75": diverge(arm(), runs)})
     assert verdict.outcome == "undecided"
-    assert [part.outcome for part in parts[:3]] == ["undecided"] * 3
+    assert [part.outcome for part in parts[:4]] == ["undecided", "supported", "undecided", "undecided"]
 
 
 def test_nothing_beside_the_claim_decides() -> None:
     bad = arm(planning=10, end=0.65, strategy=1.9, success=0.1)
-    records = {name: each if name.startswith("grpo") else bad for name, each in house().items()}
+    records = {name: each if name.startswith(("grpo", "single")) else bad for name, each in house().items()}
     assert judged(records)[0].outcome == "supported"
 
 
@@ -191,9 +201,10 @@ def test_planning_entropy_that_rises_again_does_not_only_fall() -> None:
 
 def test_skills_have_an_order_of_their_own() -> None:
     _, parts = judged(house(grpo_75=arm(valid=8)))
-    assert named(parts, "right executions", "0.75").outcome == "refuted"
-    assert named(parts, "right executions", "0.75").estimate == pytest.approx(8 - 20, abs=0.5)
-    assert named(parts, "right executions", "0.95").outcome == "supported"
+    assert named(parts, "valid plans, base executing 0.75").outcome == "refuted"
+    assert named(parts, "valid plans, base executing 0.75").estimate == pytest.approx(8 - 20, abs=0.5)
+    for other in ("valid plans, base executing 0.95", "valid plans, with one valid plan a stage, base executing 0.75"):
+        assert named(parts, other).outcome == "supported"
 
 
 def test_the_order_may_be_the_bases() -> None:
@@ -264,7 +275,8 @@ def test_a_quick_answer_has_fewer_arms_and_the_same_claim() -> None:
 
 
 def test_the_figure_can_be_drawn_whatever_is_missing() -> None:
-    records = house(grpo_75=arm(planning=300, execution=300), grpo_95=diverge(arm(), [1]))
+    still = arm(planning=300, execution=300)
+    records = house(grpo_75=still, single_75=still, grpo_95=diverge(arm(), [1]))
     records |= {"hicra_0.2_95": diverge(arm(), [*range(SEEDS)]), "tables_75": diverge(arm(), [*range(SEEDS)])}
     assert svg(two_phases.figure(records)).startswith("<svg")
 
@@ -315,14 +327,15 @@ def test_lags_are_bounds_where_one_never_comes() -> None:
 def test_the_arms_differ_in_what_the_question_asks_and_nothing_else() -> None:
     for size in ("quick", "standard", "full"):
         found = arms(size)
-        assert {f"grpo_{level}" for level in LEVELS} <= set(found)
+        bases = LEVELS if size != "quick" else ("75",)
+        assert {f"{name}_{level}" for name in ("grpo", "single") for level in bases} <= set(found)
         for name, setting in found.items():
             level = name.rsplit("_", 1)[1]
             expected = {"objective"} if "hicra" in name or name.startswith((*RIVALS, *BONUSES)) else set()
             expected |= {"supervised"} if "sharp" in name else set()
             expected |= {"policy", "supervised", "learning"} if name.startswith(("tables", "sgd")) else set()
             expected |= {"objective"} if "placebo" in name or "reweighted" in name else set()
-            expected |= {"world"} if name.startswith("few") else set()
+            expected |= {"world"} if name.startswith(("few", "single")) else set()
             expected |= {"learning"} if name.startswith(("slow", "fast")) else set()
             grpo = found[f"grpo_{level}"]
             fields = (field.name for field in dataclasses.fields(setting))
@@ -332,11 +345,14 @@ def test_the_arms_differ_in_what_the_question_asks_and_nothing_else() -> None:
             assert setting.supervised is not None
             assert setting.supervised.demonstrator["execution"] == LEVELS[level]
         assert two_phases.STUDY.seeds[size] >= 3
+    assert set(arms("quick")) < set(arms("standard")) < set(arms("full"))
+    assert two_phases.STUDY.worlds
+    assert arms("full")["single_75"].world.options == {"nvalid": 1}
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_rivals_have_hicras_strength_and_its_advantage(level: str) -> None:
-    found = arms("standard")
+    found = arms("full")
     assert found[f"plain_{level}"].objective.options == {"alpha": 0.0}
     for alpha in ALPHAS:
         for name in ("hicra", "placebo", "reweighted"):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toybed.errors import ToybedError
+from toybed.own import load
 
 SAME = 1e-6  # relative distance of gradients below which two objectives are one
 IF_COMPONENTS = (
@@ -20,28 +19,6 @@ IF_COMPONENTS = (
     "a response has several answers (toybed.objectives.batch): then it is tried on such, and a learner gives it such"
 )
 NEAREST = 3  # rows of the catalogue that are named where none coincides
-
-
-def load(target: str) -> Any:
-    """The object at ``module:name``, with the current folder importable.
-
-    Raises:
-        ToybedError: the text has another form, or there is no such module or name.
-    """
-    module, _, name = target.partition(":")
-    if not module or not name:
-        raise ToybedError(f"{target!r} does not name an objective; write module:name, e.g. my_losses:my_loss")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = import_module(module)
-    except ModuleNotFoundError as error:
-        raise ToybedError(f"no module {error.name!r} in this folder or environment") from error
-    except Exception as error:  # whatever a user's module does when it is imported
-        raise ToybedError(f"module {module!r} cannot be imported: {type(error).__name__}: {error}") from error
-    if not hasattr(found, name):
-        raise ToybedError(f"module {module!r} has no {name!r}")
-    return getattr(found, name)
 
 
 def _testing() -> Any:

@@ -1,4 +1,4 @@
-"""The command line: ``toybed list | run | show | evidence | findings | report | overlay | check | mutants | chat``.
+"""The command line: ``toybed list | run | show | compare | watch | report | check | course | doctor | ...``.
 
 Only what computes imports torch, so that ``--help`` and ``list`` answer at once.
 """
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from toybed import verbs
 from toybed.errors import ToybedError, unknown
+from toybed.verbs import STORE, cores
 
 if TYPE_CHECKING:
     from toybed.store import Store
-
-STORE = Path("toybed.sqlite")
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,8 @@ class Run:
     """cpu or cuda."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
     """Processes of this machine, one torch thread each; by default one a core."""
+    cluster: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Instead: all cores of the Ray cluster at this address ("10.0.0.1:6379"; auto: the one of this machine)."""
     store: Path = STORE
     """The file that keeps what is finished; the same command continues where it was stopped."""
     report: Annotated[Path | None, arg(metavar="PATH")] = None
@@ -111,13 +113,15 @@ class Run:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import listing, runner, study
+        from toybed import listing, live, runner, study
         from toybed.progress import Bar
         from toybed.store import Store
 
         question = study.get(self.name)
         if self.quick and self.full:
             raise ToybedError("--quick and --full: choose one, or neither for the standard size")
+        if self.cluster is not None and self.workers is not None:
+            raise ToybedError("--cluster and --workers: choose one; of a cluster all cores are used")
         size = "quick" if self.quick else "full" if self.full else "standard"
         runner.check_device(self.device)
         if self.report is not None:
@@ -125,15 +129,17 @@ class Run:
 
             check_writable(self.report)
         with Store(self.store) as store:
-            with Bar(quiet=self.json) as bar:
+            with Bar(quiet=self.json) as bar, live.Live(self.store, f"run {self.name}") as seen:
                 result = runner.answer(
                     question,
                     store,
                     size=size,
                     seeds=self.seeds,
                     device=self.device,
-                    workers=_cores() if self.workers is None else self.workers,
+                    workers=cores() if self.workers is None else self.workers,
+                    cluster=self.cluster,
                     progress=bar,
+                    watch=seen,
                 )
             if self.report is not None:
                 _write_report(store, self.report)
@@ -168,7 +174,7 @@ class Findings:
         scoreboard.print_findings(
             size="quick" if self.quick else "standard",
             store=self.store,
-            workers=_cores() if self.workers is None else self.workers,
+            workers=cores() if self.workers is None else self.workers,
             out=self.out,
             as_json=self.json,
         )
@@ -237,10 +243,11 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Check:
-    """Check your own objective against the laws: which hold, the smallest counterexample, what it coincides with."""
+    """Check your own objective against the laws, or grade the course's exercises, with messages that teach."""
 
-    target: Annotated[Positional[str], arg(metavar="MODULE:NAME")]
-    """Where it is: an Objective, or a function (log_prob, log_prob_old, advantage, mask) -> loss."""
+    target: Annotated[Positional[str | None], arg(metavar="MODULE:NAME|FILE|LESSON")] = None
+    """An Objective or a function (log_prob, log_prob_old, advantage, mask) -> loss, as module:name; or a lesson, by its
+    file or name. By default all lessons in this folder."""
     examples: int = 60
     """Cases tried for each law."""
     json: bool = False
@@ -249,6 +256,10 @@ class Check:
     """Show the traceback of an error."""
 
     def __call__(self) -> int:  # noqa: D102
+        from toybed.course import printing
+
+        if self.target is None or printing.means_a_lesson(self.target):
+            return printing.print_grades(self.target, as_json=self.json)
         from toybed import checking
 
         return checking.print_check(self.target, examples=self.examples, as_json=self.json)
@@ -269,6 +280,32 @@ class Mutants:
         from toybed import checking
 
         return checking.print_mutants(full=self.full, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Course:
+    """List the lessons of the course, or write them into a folder; `toybed check` grades their exercises."""
+
+    to: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Write the lessons there, as scripts whose cells begin with `# %%`; a file that is there already is kept."""
+    notebooks: bool = False
+    """Write Jupyter notebooks."""
+    solved: bool = False
+    """For instructors: with the holes filled in."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed.course import printing
+
+        if self.to is not None:
+            printing.print_written(self.to, notebooks=self.notebooks, solved=self.solved, as_json=self.json)
+        elif self.notebooks or self.solved:
+            raise ToybedError("--notebooks and --solved say how lessons are written; add where to: --to DIR")
+        else:
+            printing.print_lessons(as_json=self.json)
 
 
 @dataclass(frozen=True)
@@ -312,14 +349,6 @@ class Chat:
         )
 
 
-def _cores() -> int:
-    """The cores that this process may use: a container may have been given fewer than the machine has."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
-
-
 def _write_report(store: Store, out: Path, figures: Path | None = None) -> None:
     from toybed.report.html import write
 
@@ -329,6 +358,8 @@ def _write_report(store: Store, out: Path, figures: Path | None = None) -> None:
 COMMANDS: dict[str, Any] = {
     "list": List,
     "run": Run,
+    "compare": verbs.Compare,
+    "watch": verbs.Watch,
     "show": Show,
     "evidence": Evidence,
     "findings": Findings,
@@ -336,7 +367,10 @@ COMMANDS: dict[str, Any] = {
     "overlay": Overlay,
     "check": Check,
     "mutants": Mutants,
+    "course": Course,
     "chat": Chat,
+    "doctor": verbs.Doctor,
+    "completion": verbs.Completion,
 }
 
 
@@ -346,6 +380,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # One torch thread a process, also where answers are judged and drawn: on a busy machine two are ten times slower.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given:
+        from toybed import front
+
+        front.print_welcome()
+        return 0
     try:
         return _command(given)() or 0
     except ToybedError as error:
@@ -354,12 +393,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"toybed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = (
-            "; what is finished is kept, and the same command continues from there"
-            if given[:1] in (["run"], ["findings"])
-            else ""
-        )
-        print(f"toybed: stopped{kept}", file=sys.stderr)
+        kept = given[:1] in (["run"], ["compare"], ["findings"])
+        then = "; what is finished is kept, and the same command continues from there" if kept else ""
+        print(f"toybed: stopped{then}", file=sys.stderr)
         return 130
 
 
@@ -369,7 +405,7 @@ def _command(given: list[str]) -> Callable[[], int | None]:
     Raises:
         ToybedError: there is no such command, or it has no such option.
     """
-    verb, *rest = given or ["--help"]
+    verb, *rest = given
     config = (FlagCreatePairsOff,)
     if verb in ("-h", "--help") or verb.startswith("--tyro-"):  # tyro prints completions for a shell
         description = "Ask questions about policy-entropy collapse and get answers with an interval, in a minute."

@@ -1,4 +1,4 @@
-"""Where stacks of runs are computed: in this process, or in processes of this machine.
+"""Where stacks of runs are computed: in this process, or in processes of this machine (or :mod:`~toybed.cluster`).
 
 An executor does independent, picklable tasks with one function and yields ``(task index, result)`` as they finish.
 Only its caller writes to the store.
@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from toybed.errors import ToybedError
+from toybed.memory import available_memory
 
 Report = Callable[[int, float, float], None]
 """What a task calls while it runs: ``(update, reward, entropy)``."""
@@ -42,6 +43,14 @@ WORKER_ENVIRONMENT = {
 class Executor(Protocol):
     """What the runner asks of an executor."""
 
+    @property
+    def workers(self) -> int:
+        """How many tasks it does at once."""
+
+    @property
+    def memory(self) -> float:
+        """The bytes that each worker may use."""
+
     def run(self, tasks: Sequence[Any], watch: Watch) -> Iterator[tuple[int, Any]]:
         """Do the tasks; yield each one's index and result as it finishes, in any order."""
 
@@ -49,8 +58,11 @@ class Executor(Protocol):
 class Here:
     """One task after another in this process."""
 
+    workers = 1
+
     def __init__(self, work: Work) -> None:
         self._work = work
+        self.memory = available_memory()
 
     def run(self, tasks: Sequence[Any], watch: Watch) -> Iterator[tuple[int, Any]]:
         """Do the tasks in their order."""
@@ -72,7 +84,8 @@ class Processes:
 
     def __init__(self, work: Work, workers: int) -> None:
         self._context = multiprocessing.get_context("spawn")
-        self._work, self._workers = work, workers
+        self._work, self.workers = work, workers
+        self.memory = available_memory() / workers
         self._pool: dict[Connection, BaseProcess] = {}
 
     def __enter__(self) -> Self:
@@ -98,7 +111,7 @@ class Processes:
         waiting, busy, deaths = deque(range(len(tasks))), dict[Connection, int](), Counter[int]()
         try:
             while waiting or busy:
-                self._hire(min(self._workers, len(waiting) + len(busy)))
+                self._hire(min(self.workers, len(waiting) + len(busy)))
                 for pipe in [pipe for pipe in self._pool if pipe not in busy]:
                     if waiting and self._give(pipe, tasks[waiting[0]]):
                         busy[pipe] = waiting.popleft()

@@ -63,7 +63,10 @@ def print_list(what: str, *, as_json: bool) -> None:
 def _questions() -> list[dict[str, Any]]:
     from toybed import study
 
-    return [{"name": s.name, "question": s.question, "source": s.source} for s in study.studies().values()]
+    return [
+        {"name": s.name, "question": s.question, "worlds": "one a seed" if s.worlds else "one", "source": s.source}
+        for s in study.studies().values()
+    ]
 
 
 def _objectives() -> list[dict[str, Any]]:
@@ -189,13 +192,19 @@ def _question_entry(name: str) -> dict[str, Any]:
 
 def _size_text(question: Study, size: str) -> str:
     """How many seeds and arms, and how many of these get their setting from a choice."""
+    seeds = f"{question.seeds[size]} seeds{', each in a world of its own,' if question.worlds else ''}"
+    if question.search is not None:
+        search = question.search
+        arms = len(question.arms(size)) + len(search.final(size, search.begin(size)))
+        learned = f"some of them learned before, in {search.generations[size]} generations on other seeds"
+        return f"{seeds} in each of {arms} arms; {learned}"
     if question.tuning is None:
-        return f"{question.seeds[size]} seeds in each of {len(question.arms(size))} arms"
+        return f"{seeds} in each of {len(question.arms(size))} arms"
     options = question.tuning.candidates(size)
     most = max((len(candidates) for candidates in options.values()), default=0)
     arms, others = len(question.arms(size)) + len(options), question.tuning.seeds[size]
     chosen = f"in {len(options)} of them the best of up to {most} settings, chosen on other seeds ({others})"
-    return f"{question.seeds[size]} seeds in each of {arms} arms; {chosen}"
+    return f"{seeds} in each of {arms} arms; {chosen}"
 
 
 def print_answer(result: Mapping[str, Any]) -> None:
@@ -214,16 +223,22 @@ def print_answer(result: Mapping[str, Any]) -> None:
     console.print()
     console.print(table)
     console.print(
-        f"\n[dim]{result['seeds']} seeds, size {result['size']}, {result['seconds']:.0f} s; kept in "
-        f"{escape(result['store'])}. How each part is judged: toybed show {result['study']}[/dim]"
+        f"\n[dim]{result['seeds']} seeds{worlds_text(result)}, size {result['size']}, {result['seconds']:.0f} s; "
+        f"kept in {escape(result['store'])}. How each part is judged: toybed show {result['study']}[/dim]"
     )
 
 
+def worlds_text(result: Mapping[str, Any]) -> str:
+    """Said of the seeds of an answer: in how many worlds they were."""
+    return ", each in a world of its own" if result.get("worlds", 1) > 1 else ""
+
+
 def interval_text(part: Mapping[str, Any]) -> str:
-    """``0.987 [0.981, 0.992]``, or a dash where no run has a value."""
+    """``0.987 [0.981, 0.992]``, or a dash for what is not known: all of it, or the interval of very few."""
     if part["estimate"] is None:
         return "-"
-    return f"{part['estimate']:.3f} [{part['low']:.3f}, {part['high']:.3f}]"
+    low, high = ("-" if part[end] is None else f"{part[end]:.3f}" for end in ("low", "high"))
+    return f"{part['estimate']:.3f} [{low}, {high}]"
 
 
 def _coloured(outcome: str) -> str:

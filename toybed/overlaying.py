@@ -98,6 +98,7 @@ def _arms(question: Study, store: Store) -> dict[str, str]:
         settings = dict(question.arms(size))
         with suppress(ToybedError):  # where the choice at this size was not made, there are no runs of it either
             settings |= {arm: setting for arm, (_, setting) in runner.tuned(question, size, "cpu", store).items()}
+            settings |= runner.learned(question, size, "cpu", store)
         for arm, setting in settings.items():
             arms.setdefault(json.dumps(setting.config(), sort_keys=True), f"{question.name}/{arm}")
     return arms

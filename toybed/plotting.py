@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ _STYLE: Any = {
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "toybed",
 }
 
@@ -97,8 +97,15 @@ def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None
         )
 
 
-def label_points(axes: Axes, places: Mapping[str, tuple[float, float]], fontsize: float = 7) -> None:
+def label_points(
+    axes: Axes,
+    places: Mapping[str, tuple[float, float]],
+    fontsize: float = 7,
+    unnamed: Iterable[tuple[float, float]] = (),
+) -> None:
     """Write each point's name, ``name -> (x, y)``, beside it: in the nearest free place, with a thin line if far.
+
+    Places of ``unnamed`` points are not free either.
 
     Call it when everything else is drawn and the limits are set: places are looked for on the page as it will be.
     """
@@ -109,7 +116,8 @@ def label_points(axes: Axes, places: Mapping[str, tuple[float, float]], fontsize
     figure.draw_without_rendering()
     scale = figure.dpi / 72
     points = {name: axes.transData.transform(place) for name, place in places.items()}
-    taken = [Bbox.from_bounds(x - 3 * scale, y - 3 * scale, 6 * scale, 6 * scale) for x, y in points.values()]
+    drawn = [*points.values(), *(axes.transData.transform(place) for place in unnamed)]
+    taken = [Bbox.from_bounds(x - 3 * scale, y - 3 * scale, 6 * scale, 6 * scale) for x, y in drawn]
     inside = axes.get_window_extent()
     angles = np.arange(0, 2 * np.pi, np.pi / 8)
     for name, point in points.items():

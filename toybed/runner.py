@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from math import ceil
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ import toybed
 from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
 from toybed.executors import Executor, Here, Processes, Report
+from toybed.memory import most_runs
+from toybed.searching import Make
 from toybed.store import Store
 from toybed.study import FIRST_TUNING_SEED, SIZES, Parameters, Records, Run, Study, code_version
 
@@ -42,9 +45,13 @@ class Progress(Protocol):
         """``runs`` more are in the store."""
 
 
+Watch = Callable[[Sequence[Run], int, float, float], None]
+"""What else may hear of it: ``(runs of a stack, update, mean reward, mean entropy)``."""
+
+
 @dataclass(frozen=True)
 class Stack:
-    """Runs that train in one program: they differ in seed and learning rate at most.
+    """Runs that train in one program: they differ in seed, learning rate and values of blocks at most.
 
     Attributes:
         runs: these runs.
@@ -59,10 +66,29 @@ class Stack:
     found: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class _Stacks(Sequence[Stack]):
+    """Stacks that are built when they are handed out, so that a long sweep's are not in memory all at once."""
+
+    parts: Sequence[Sequence[Run]]
+    build: Callable[[Sequence[Run]], Stack]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.build(self.parts[index])
+
+
 def compute(stack: Stack, report: Report) -> Any:
-    """What a worker does with a stack: a matrix of base parameters, or a list of run results with the seconds taken."""
+    """What a worker does with a stack.
+
+    Returns:
+        A matrix of base parameters; or a list of run results, and where and how fast they were made.
+    """
     import torch
 
+    from toybed.agents.populations import population
     from toybed.agents.training import train_bases, train_runs
 
     torch.set_num_threads(1)
@@ -73,37 +99,52 @@ def compute(stack: Stack, report: Report) -> Any:
         return train_bases(setting, seeds, device)
     rates = [run.setting.learning.learning_rate for run in stack.runs]
     results = train_runs(
-        setting, seeds, stack.starts, device=device, learning_rates=rates, found=stack.found, report=report
+        setting,
+        seeds,
+        stack.starts,
+        device=device,
+        objective=population([run.setting.objective for run in stack.runs], device),
+        learning_rates=rates,
+        found=stack.found,
+        report=report,
     )
     if not stack.keep:
         results = [replace(result, parameters=None) for result in results]
-    return results, time.perf_counter() - started
+    seconds = (time.perf_counter() - started) / len(results)
+    made = {"seconds": seconds, "stack": len(results), "platform": platform.platform(), "cores": os.cpu_count()}
+    return results, made
 
 
 def run_sweep(
     runs: Sequence[Run],
     store: Store,
     *,
-    workers: int,
+    workers: int = 1,
     progress: Progress,
+    cluster: str | None = None,
     phase: str = "",
     keep: Collection[str] = (),
+    watch: Watch | None = None,
 ) -> None:
     """Compute the runs that the store does not have: bases first, and runs that others continue before these.
 
     Args:
         runs: what is wanted.
         store: what there is, and where results go.
-        workers: processes; 1 is this one.
+        workers: processes; 1 is this one. Of a cluster all cores are used.
         progress: hears of it.
+        cluster: the address of a Ray cluster (:class:`~toybed.cluster.RayCluster`) that does the work.
         phase: what this sweep is for, where it is not the whole.
         keep: ids of the ends (:attr:`~toybed.study.Run.end_id`) that are kept, too.
+        watch: hears of every update of every stack.
 
     Raises:
-        ToybedError: a device is missing, or a worker failed.
+        ToybedError: a device or the cluster is missing, or a worker failed.
     """
     for device in {run.device for run in runs}:
         check_device(device)
+        if cluster is not None and device != "cpu":
+            raise ToybedError(f"device is {device!r} with a cluster; allowed there: cpu")
     finished = store.finished()
     missing = list({run.id: run for run in runs if run.id not in finished or _lacks(store, run, keep)}.values())
     waves = _waves(missing, store)
@@ -112,11 +153,19 @@ def run_sweep(
     progress.begin(finished_runs + len(todo), finished_runs, sum(run.setting.learning.updates for run in todo), phase)
     if not missing:
         return
-    with Processes(compute, workers) if workers > 1 else nullcontext(Here(compute)) as executor:
-        _make_bases(todo, store, executor, workers)
+    with _executor(workers, cluster) as executor:
+        _make_bases(todo, store, executor)
         wanted = {run.before.id for run in todo if run.before} | {run.id for run in todo if run.end_id in keep}
         for wave in waves:
-            _train(wave, wanted, store, executor, workers, progress)
+            _train(wave, wanted, store, executor, progress, watch)
+
+
+def _executor(workers: int, cluster: str | None) -> AbstractContextManager[Executor]:
+    if cluster is not None:
+        from toybed.cluster import RayCluster
+
+        return RayCluster(compute, cluster)
+    return Processes(compute, workers) if workers > 1 else nullcontext(Here(compute))
 
 
 def _lacks(store: Store, run: Run, keep: Collection[str]) -> bool:
@@ -138,16 +187,25 @@ def _waves(missing: Sequence[Run], store: Store) -> list[list[Run]]:
 
 
 def _train(
-    runs: Sequence[Run], wanted: set[str], store: Store, executor: Executor, workers: int, progress: Progress
+    runs: Sequence[Run],
+    wanted: set[str],
+    store: Store,
+    executor: Executor,
+    progress: Progress,
+    watch: Watch | None,
 ) -> None:
     """Train runs whose starts are all in the store; keep the ends of those that are wanted."""
-    stacks = [_stack(part, wanted, store) for part in _parts(runs, workers)]
+    parts = _parts(runs, executor.workers, executor.memory)
     facts = manifest()
-    for index, (results, seconds) in executor.run(
-        stacks, lambda index, _, r, h: progress.advance(len(stacks[index].runs), r, h)
-    ):
-        made = {**facts, "seconds": seconds / len(results), "stack": len(results)}
-        for run, result in zip(stacks[index].runs, results, strict=True):
+
+    def seen(index: int, update: int, reward: float, entropy: float) -> None:
+        progress.advance(len(parts[index]), reward, entropy)
+        if watch is not None:
+            watch(parts[index], update, reward, entropy)
+
+    for index, (results, there) in executor.run(_Stacks(parts, lambda part: _stack(part, wanted, store)), seen):
+        made = {**facts, **there}
+        for run, result in zip(parts[index], results, strict=True):
             if run.id in wanted:
                 # Nobody goes on from the middle of a run that diverged.
                 end = result.parameters if result.diverged_at is None else np.full_like(result.parameters, np.nan)
@@ -165,13 +223,14 @@ def _stack(part: Sequence[Run], wanted: set[str], store: Store) -> Stack:
     return Stack(tuple(part), starts, any(run.id in wanted for run in part), found)
 
 
-def _make_bases(missing: Sequence[Run], store: Store, executor: Executor, workers: int) -> None:
+def _make_bases(missing: Sequence[Run], store: Store, executor: Executor) -> None:
     """Make the base policies that the missing runs start from, once each."""
     wanted = {run.base_id: run for run in missing if store.base(run.base_id) is None}
     runs = [replace(run, setting=_base_setting(run.setting)) for run in wanted.values()]
-    stacks = [Stack(tuple(part), None) for part in _parts(runs, workers)]
+    parts = _parts(runs, executor.workers, executor.memory)
+    stacks = _Stacks(parts, lambda part: Stack(tuple(part), None))
     for index, parameters in executor.run(stacks, lambda *_: None):
-        for run, row in zip(stacks[index].runs, parameters, strict=True):
+        for run, row in zip(parts[index], parameters, strict=True):
             store.add_base(run.base_id, run.setting.base_config(), run.seed, row)
 
 
@@ -180,17 +239,20 @@ def _base_setting(setting: Setting) -> Setting:
     return Setting(world=setting.world, policy=setting.policy, heads=setting.heads, supervised=setting.supervised)
 
 
-def _parts(runs: Sequence[Run], workers: int) -> list[list[Run]]:
-    """Group runs that may share a stack, evenly, and small enough for the cache and for all workers."""
+def _parts(runs: Sequence[Run], workers: int, memory: float = math.inf) -> list[list[Run]]:
+    """Group runs that may share a stack, evenly, and small enough for the cache, for all workers and their memory."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         config = run.setting.with_learning(learning_rate=1.0).config()
+        blocks = run.setting.objective.blocks
+        config["objective"]["options"] |= {name: len(values) for name, values in blocks.items()}
         groups.setdefault(json.dumps([config, run.device], sort_keys=True), []).append(run)
     parts: list[list[Run]] = []
     for group in groups.values():
         learning = group[0].setting.learning
-        most = max(1, STACK_RESPONSES // (learning.prompts * learning.group))
-        count = ceil(len(group) / most)
+        responses = learning.prompts * learning.group
+        most = min(max(1, STACK_RESPONSES // responses), most_runs(responses, memory))
+        count = math.ceil(len(group) / most)
         parts += [group[i::count] for i in range(count)]
     # No worker should wait while another does the odd stack out: split the last ones.
     while len(parts) % workers and len(parts[-1]) > 1:
@@ -264,10 +326,18 @@ def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple
     if study.tuning is None:
         return {}
     chosen = {}
-    for arm, options in study.tuning.runs(size, device).items():
-        label = study.tuning.best({label: _records(runs, store) for label, runs in options.items()})
-        chosen[arm] = (label, study.tuning.final(size, arm, options[label][0].setting))
+    candidates = study.tuning.candidates(size)
+    for arm, options in study.trials(size, device).items():
+        label = study.tuning.best({label: records(runs, store) for label, runs in options.items()})
+        chosen[arm] = (label, study.tuning.final(size, arm, candidates[arm][label]))
     return chosen
+
+
+def learned(study: Study, size: str, device: str, store: Store, make: Make | None = None) -> dict[str, Setting]:
+    """The settings of the arms that a search learns; arguments as of :meth:`~toybed.searching.Search.learn`."""
+    if study.search is None:
+        return {}
+    return study.search.learn(size, device, lambda runs: records(runs, store), make)
 
 
 def load_records(study: Study, size: str, seeds: int, device: str, store: Store) -> dict[str, Records]:
@@ -277,13 +347,19 @@ def load_records(study: Study, size: str, seeds: int, device: str, store: Store)
         ToybedError: a run is missing.
     """
     settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store).items()}
+    settings |= learned(study, size, device, store)
     return {
-        arm: _records(runs, store, parameters=arm in study.keeps)
+        arm: records(runs, store, parameters=arm in study.keeps)
         for arm, runs in study.runs(size, seeds, device, settings).items()
     }
 
 
-def _records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:
+def records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:
+    """The curves of runs of one setting, and where asked for their parameters.
+
+    Raises:
+        ToybedError: a run is missing.
+    """
     loaded = [store.run(run.id) for run in runs]
     first = loaded[0].curves
     return Records(
@@ -313,23 +389,45 @@ def make_runs(
     seeds: int,
     device: str,
     workers: int,
+    cluster: str | None = None,
     progress: Progress,
     phase: str = "",
+    watch: Watch | None = None,
 ) -> dict[str, tuple[str, Setting]]:
-    """Make the runs of a question that the store lacks, those first by which settings are chosen.
+    """Make the runs of a question that the store lacks, those first by which settings are chosen and learned.
 
     Returns:
         As :func:`tuned`.
+
+    Raises:
+        ToybedError: there is no worker; or the runs could not be made.
     """
+    if workers < 1:
+        raise ToybedError(f"workers is {workers}; allowed: at least 1")
+
+    def sweep(runs: Iterable[Run], phase: str, keep: Collection[str] = ()) -> None:
+        run_sweep(
+            list(runs),
+            store,
+            workers=workers,
+            cluster=cluster,
+            progress=progress,
+            phase=phase,
+            keep=keep,
+            watch=watch,
+        )
+
     if study.tuning is not None:
-        trial = study.tuning.runs(size, device)
-        every = [run for options in trial.values() for runs in options.values() for run in runs]
-        run_sweep(every, store, workers=workers, progress=progress, phase=f"{phase} tuning".lstrip())
+        options = (each for arm in study.trials(size, device).values() for each in arm.values())
+        sweep(chain.from_iterable(options), f"{phase} tuning".lstrip())
     chosen = tuned(study, size, device, store)
-    sweep = study.runs(size, seeds, device, {arm: setting for arm, (_, setting) in chosen.items()})
-    keep = {run.end_id for arm in study.keeps for run in sweep.get(arm, [])}
-    runs = [run for arm in sweep.values() for run in arm]
-    run_sweep(runs, store, workers=workers, progress=progress, phase=phase, keep=keep)
+    settings = {arm: setting for arm, (_, setting) in chosen.items()}
+    settings |= learned(
+        study, size, device, store, lambda runs, number: sweep(runs, f"{phase} generation {number + 1}".lstrip())
+    )
+    arms = study.runs(size, seeds, device, settings)
+    keep = {run.end_id for arm in study.keeps for run in arms.get(arm, [])}
+    sweep(chain.from_iterable(arms.values()), phase, keep)
     return chosen
 
 
@@ -341,7 +439,9 @@ def answer(
     seeds: int | None = None,
     device: str = "cpu",
     workers: int = 1,
+    cluster: str | None = None,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Run a question and judge it; the answer is kept in the store and returned as the command line prints it.
 
@@ -353,10 +453,18 @@ def answer(
     count = study.seeds[size] if seeds is None else seeds
     if not 1 <= count <= FIRST_TUNING_SEED:
         raise ToybedError(f"seeds is {count}; allowed: at least 1, at most {FIRST_TUNING_SEED}")
-    if workers < 1:
-        raise ToybedError(f"workers is {workers}; allowed: at least 1")
     started = time.perf_counter()
-    chosen = make_runs(study, store, size=size, seeds=count, device=device, workers=workers, progress=progress)
+    chosen = make_runs(
+        study,
+        store,
+        size=size,
+        seeds=count,
+        device=device,
+        workers=workers,
+        cluster=cluster,
+        progress=progress,
+        watch=watch,
+    )
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
         "study": study.name,
@@ -365,6 +473,7 @@ def answer(
         "parts": [part.as_dict() for part in parts],
         "size": size,
         "seeds": count,
+        "worlds": count if study.worlds else 1,
         "device": device,
         "tuned": {arm: label for arm, (label, _) in chosen.items()},
         "seconds": round(time.perf_counter() - started, 2),

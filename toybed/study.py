@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -24,15 +24,18 @@ from numpy.typing import NDArray
 import toybed
 from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
+from toybed.own import code_of, is_own, load, targets_in
 from toybed.stats import Interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from toybed.searching import Search
+
 Outcome = Literal["supported", "refuted", "undecided"]
 SIZES = ("quick", "standard", "full")
 
-_DETERMINING = ("objectives", "measures", "envs", "agents", "seeding.py", "streams.py")
+_DETERMINING = ("objectives", "measures", "envs", "agents", "own.py", "seeding.py", "streams.py")
 """The code that determines a run's numbers, within the package."""
 
 
@@ -94,7 +97,8 @@ class Run:
 
 
 def _hash(kind: str, config: Mapping[str, Any], seed: int, device: str) -> str:
-    text = json.dumps([kind, config, seed, device, code_version()], sort_keys=True)
+    own = {target: code_of(target) for target in targets_in(config)}
+    text = json.dumps([kind, config, seed, device, code_version(), *([own] if own else [])], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
@@ -121,7 +125,7 @@ class Records:
         steps: measure name to the updates at which it was measured, ``[points]``.
         curves: measure name to values ``[n, points]``; a diverged run's are NaN from its divergence on.
         causes: why runs diverged, one entry for each that did.
-        setting: what was run; None in records that no run made.
+        setting: what was run, by the first seed; None in records that no run made.
         parameters: of the policies, where the question asked for them (:attr:`Study.keeps`).
     """
 
@@ -280,11 +284,11 @@ class Tuning:
     score: Callable[[Records], NDArray[np.float64]]
     final: Callable[[str, str, Setting], Setting]
 
-    def runs(self, size: str, device: str) -> dict[str, dict[str, list[Run]]]:
-        """All runs of the choice, by arm and candidate."""
+    def runs(self, size: str, device: str, *, worlds: bool = False) -> dict[str, dict[str, list[Run]]]:
+        """All runs of the choice, by arm and candidate; each seed in a world of its own, or all in one."""
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.seeds[size])
         return {
-            arm: {label: [Run(setting, seed, device) for seed in seeds] for label, setting in options.items()}
+            arm: {label: _runs_of(setting, seeds, device, worlds) for label, setting in options.items()}
             for arm, options in self.candidates(size).items()
         }
 
@@ -298,6 +302,10 @@ class Tuning:
 
 
 FIRST_TUNING_SEED = 1000
+
+
+def _runs_of(setting: Setting, seeds: Iterable[int], device: str, worlds: bool) -> list[Run]:
+    return [Run(setting.in_world(seed) if worlds else setting, seed, device) for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -316,7 +324,12 @@ class Study:
         figure: arms' records to one figure.
         caption: what the figure shows, in words.
         tuning: how further arms get their settings, or None.
+        search: how further arms learn theirs, or None.
         keeps: arms of which the judge gets the parameters, at the start and at the end.
+        worlds: each seed has a world of its own, drawn by that seed (the knob ``table_seed`` of every world): its base
+            policy is made there, and all arms meet it there, so that they can be paired. Intervals over seeds are then
+            over worlds, too. Else all runs are in the world that the arms name, and an interval says nothing of others.
+            A judge reads from :attr:`Records.setting`, which is that of the first seed, what is the same in all worlds.
     """
 
     name: str
@@ -331,7 +344,13 @@ class Study:
     figure: Callable[[Mapping[str, Records]], Figure]
     caption: str
     tuning: Tuning | None = None
+    search: Search | None = None
     keeps: tuple[str, ...] = ()
+    worlds: bool = False
+
+    def trials(self, size: str, device: str) -> dict[str, dict[str, list[Run]]]:
+        """All runs by which settings are chosen, by arm and candidate."""
+        return {} if self.tuning is None else self.tuning.runs(size, device, worlds=self.worlds)
 
     def runs(
         self, size: str, seeds: int, device: str, tuned: Mapping[str, Setting] | None = None
@@ -340,12 +359,12 @@ class Study:
 
         Args:
             size, seeds, device: what is run.
-            tuned: the arms whose setting was chosen, with that.
+            tuned: the arms whose setting was chosen or learned, with that.
         """
         if size not in SIZES:
             raise unknown("size", size, SIZES)
         arms = {**self.arms(size), **(tuned or {})}
-        return {arm: [Run(setting, s, device) for s in range(seeds)] for arm, setting in arms.items()}
+        return {arm: _runs_of(setting, range(seeds), device, self.worlds) for arm, setting in arms.items()}
 
 
 _STUDIES: dict[str, Study] = {}
@@ -370,12 +389,23 @@ def studies() -> dict[str, Study]:
 
 
 def get(name: str) -> Study:
-    """The named question.
+    """The named question; ``module:name`` is a :class:`Study` of one's own.
 
     Raises:
         ToybedError: there is none; the message has the nearest one.
     """
+    if is_own(name):
+        return _own_study(name)
     known = studies()
     if name not in known:
         raise unknown("question", name, known, "toybed list questions shows all")
     return known[name]
+
+
+def _own_study(name: str) -> Study:
+    found = load(name, "question")
+    if not isinstance(found, Study):
+        raise ToybedError(f"{name} is a {type(found).__name__}; allowed: a toybed.study.Study")
+    if found.name in studies() and _STUDIES[found.name] is not found:
+        raise ToybedError(f"{name}: a question has the name {found.name!r} already; give yours another")
+    return found

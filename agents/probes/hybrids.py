@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,13 +12,14 @@ from toybed.envs.core import TokenEnv
 from toybed.envs.plan_exec import PlanExec
 from toybed.errors import ToybedError
 from toybed.measures.divergence import kl_divergence
+from toybed.streams import Streams
 
 SHARES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)  # of all tokens
 SHUFFLES = 8  # orders without a reason, as a control
 MOST = 0.8  # of what RL gained
 
 
-def hybrids(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor]:
+def hybrids(env: TokenEnv, table: Tensor, start: Tensor, *, seeds: Sequence[int]) -> dict[str, Tensor]:
     """Success of policies that are the start in some contexts and the trained policy in the others, exactly.
 
     ``hybrid_planning``: plans of the trained policy, carried out by the start. ``hybrid_execution``: the reverse.
@@ -26,8 +29,9 @@ def hybrids(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor]:
     Returns:
         On test prompts: ``hybrid_planning`` and ``hybrid_execution``, also on hard and on ordinary types alone
         (``_hard``, ``_ordinary``) and with the share of right executions (``_accuracy``); ``touched@s``, and
-        ``touched_shuffled@s``, the mean over 8 orders at random; ``touched_for_most``, the share of tokens at
-        which the order by KL has 0.8 of the trained policy's gain; NaN where there is none to speak of (1e-3).
+        ``touched_shuffled@s``, the mean over 8 orders that each run draws by its own seed; ``touched_for_most``, the
+        share of tokens at which the order by KL has 0.8 of the trained policy's gain; NaN where there is none to speak
+        of (1e-3).
 
     Raises:
         ToybedError: the world is not PlanExec in the state view, or the policy has heads.
@@ -50,9 +54,10 @@ def hybrids(env: TokenEnv, table: Tensor, start: Tensor) -> dict[str, Tensor]:
     reward, share = prefixes(env, before, now, order)
     measures |= {f"touched@{s:g}": reached(reward, share, s) for s in SHARES}
     measures["touched_for_most"] = needed(reward, share)
-    generator = torch.Generator().manual_seed(0)  # the same orders for every run
-    shuffled = [torch.randperm(len(plans), generator=generator, device="cpu").expand_as(order) for _ in range(SHUFFLES)]
-    curves = [prefixes(env, before, now, each.to(env.device)) for each in shuffled]
+    orders = (
+        Streams("orders of contexts", seeds, env.device).uniform((SHUFFLES, len(plans))).argsort(dim=-1, stable=True)
+    )
+    curves = [prefixes(env, before, now, each) for each in orders.unbind(1)]
     for s in SHARES:
         measures[f"touched_shuffled@{s:g}"] = torch.stack([reached(*curve, s) for curve in curves]).mean(0)
     return measures

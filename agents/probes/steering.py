@@ -7,8 +7,10 @@ does everything else itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -19,6 +21,7 @@ from toybed.envs.core import TokenEnv
 from toybed.envs.plan_exec import PlanExec
 from toybed.errors import ToybedError
 from toybed.measures.divergence import kl_divergence
+from toybed.seeding import named_generator
 
 LAYERS = ("first", "second")
 # 16 times as strong, the share that is recovered in deploy_or_create rises by less than 0.02, in any way of steering.
@@ -50,7 +53,7 @@ class Steered(NamedTuple):
 
 
 @torch.no_grad()
-def steering(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Tensor]:
+def steering(env: TokenEnv, policy: Policy, start: Policy, *, seeds: Sequence[int]) -> dict[str, Tensor]:
     """Success of the start, steered at planning tokens by its hidden units; exact.
 
     - ``targeted``: at each planning token the direction of the skill that the trained policy would plan there,
@@ -60,6 +63,7 @@ def steering(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Tensor]:
       planning contexts, with the mean norm of the former. The trained policy only says which skill, and where.
     - ``random``: random directions of the same norms in their place, one for each skill.
     - ``shuffled``: the targeted ones, where planning tokens have changed places: the trained policy does not say when.
+      Both are means over 8 draws, which each run makes by its own seed.
     - ``untargeted``: the mean difference over all planning contexts of other types, at every planning token.
     - ``held``: targeted, and each direction stays on while its skill is carried out: always on.
 
@@ -81,7 +85,7 @@ def steering(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Tensor]:
     measures: dict[str, Tensor] = {}
     found = []
     for layer, name in enumerate(LAYERS):
-        ways = _ways(env, how_moved(env, policy, start, layer), skill_gradients(env, start, layer))
+        ways = _ways(env, how_moved(env, policy, start, layer), skill_gradients(env, start, layer), seeds)
         found.append({how: best(env, start, layer, *added) for how, added in ways.items()})
         measures |= {f"steered_{how}_{name}": each.success for how, each in found[layer].items()}
         measures[f"strength_{name}"] = found[layer]["targeted"].strength
@@ -134,15 +138,14 @@ def skill_gradients(env: PlanExec, start: MLPPolicy, layer: int) -> Tensor:
     return functional.normalize(torch.cat(slopes, 1), dim=-1)
 
 
-def _ways(env: PlanExec, moved: Moved, slopes: Tensor) -> dict[str, tuple[Tensor, Tensor | None]]:
+def _ways(env: PlanExec, moved: Moved, slopes: Tensor, seeds: Sequence[int]) -> dict[str, tuple[Tensor, Tensor | None]]:
     """What each way adds: at planning contexts ``[S, R, Z, D, W]``, R draws, and at executions ``[S, 1, K, W]``."""
     vectors = directions(moved, env.skills)
-    generator = torch.Generator().manual_seed(0)  # the same draws for every run
-    noise = torch.randn(DRAWS, 1, *vectors.shape[2:], generator=generator).to(vectors)
     norm = vectors.norm(dim=-1, keepdim=True)[:, None]
-    mixed = [torch.randperm(env.types * env.stages, generator=generator).to(env.device) for _ in range(DRAWS)]
-    places = torch.stack([moved.plan.flatten(1)[:, each].view_as(moved.plan) for each in mixed], 1)
     plan, own = moved.plan[:, None], vectors[:, None]
+    noise, mixed = _drawn(seeds, env.types * env.stages, tuple(vectors.shape[2:]))
+    places = plan.flatten(2).expand(-1, DRAWS, -1).gather(2, mixed.to(plan.device)).unflatten(2, plan.shape[2:])
+    noise = noise.to(vectors)[:, :, None]
     alike = torch.zeros_like(moved.plan)
     targeted = _routed(own, plan)
     strong = targeted.norm(dim=-1, keepdim=True).mean((2, 3), keepdim=True)
@@ -154,6 +157,14 @@ def _ways(env: PlanExec, moved: Moved, slopes: Tensor) -> dict[str, tuple[Tensor
         "untargeted": (_routed(directions(moved._replace(plan=alike), 1)[:, None], alike[:, None]), None),
         "held": (targeted, own.mean(2)),
     }
+
+
+def _drawn(seeds: Sequence[int], places: int, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """For each run normal numbers ``[S, DRAWS, *shape]`` and orders of so many places ``[S, DRAWS, places]``."""
+    generators = [named_generator(seed, "steering") for seed in seeds]
+    noise = np.stack([random.standard_normal((DRAWS, *shape)) for random in generators])
+    orders = np.stack([[random.permutation(places) for _ in range(DRAWS)] for random in generators])
+    return torch.from_numpy(noise), torch.from_numpy(orders)
 
 
 def _routed(vectors: Tensor, plan: Tensor) -> Tensor:

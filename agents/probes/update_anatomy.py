@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,14 +21,14 @@ from toybed.measures.update_anatomy import (
     spectrum,
     to_bf16,
 )
-from toybed.seeding import named_generator
+from toybed.streams import Streams
 
 SIZES = (1e-4, 1e-3, 1e-2)
 """Lengths, as shares of the weights' norm, to which updates are brought, so that equal lengths are compared."""
 DIFFERENCES = {"fp32": lambda start, end: end - start, "bf16": lambda start, end: to_bf16(end) - to_bf16(start)}
 
 
-def update_anatomy(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Tensor]:
+def update_anatomy(env: TokenEnv, policy: Policy, start: Policy, *, seeds: Sequence[int]) -> dict[str, Tensor]:
     """How many weights changed in which number format, and of what rank the change is; each ``[S]``.
 
     Returns:
@@ -39,7 +41,7 @@ def update_anatomy(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Te
         of bf16. And the rank of the update, mean over matrices (tensors of two axes), of the difference in float32,
         ``..._fp32``, and of the rounded weights, ``..._bf16``: ``rank``, ``effective_rank`` and ``top_energy``, as
         :func:`~toybed.measures.update_anatomy.spectrum` has them, and each ``shuffled_...``, of the same entries in
-        shuffled places. Ranks are NaN where a matrix did not change.
+        shuffled places, which are drawn by each run's seed. Ranks are NaN where a matrix did not change.
     """
     before, after = flat_parameters(start), flat_parameters(policy)
     delta = after - before
@@ -59,18 +61,18 @@ def update_anatomy(env: TokenEnv, policy: Policy, start: Policy) -> dict[str, Te
         measures[f"changed_bf16_at_{size:g}"].masked_fill_(still, torch.nan)
     measures["update_size"] = delta.double().norm(dim=1) / before.double().norm(dim=1)
     measures["median_ulp"] = (delta.abs() / bf16_ulp(before)).median(1).values
-    return measures | _ranks(policy, start)
+    return measures | _ranks(policy, start, seeds)
 
 
-def _ranks(policy: Policy, start: Policy) -> dict[str, Tensor]:
+def _ranks(policy: Policy, start: Policy, seeds: Sequence[int]) -> dict[str, Tensor]:
     """Ranks, mean over matrices."""
     found: dict[str, list[Tensor]] = {}
     pairs = zip(start.named_parameters(), policy.parameters(), strict=True)
     for (name, before), after in pairs:
         if before.ndim != 3 or min(before.shape[1:]) < 2:
             continue
-        random = named_generator(0, f"shuffled support of {name}")
-        order = torch.from_numpy(random.permutation(before[0].numel())).to(before.device)
+        random = Streams(f"shuffled support of {name}", seeds, before.device)
+        order = random.uniform((before[0].numel(),)).argsort(dim=1, stable=True)
         for kind, difference in DIFFERENCES.items():
             delta = difference(before.detach(), after.detach())
             for label, matrix in (("", delta), ("shuffled_", shuffled_support(delta, order))):

@@ -105,6 +105,9 @@ def test_a_master_that_knows_the_type_is_the_bound_that_the_world_says():
     found = get_probe("masters")(ENV, table, table)
     for split in ("train", "test"):
         torch.testing.assert_close(found[f"best_master_{split}"], ENV.best_master(table)[:, ENV.prompts(split)].mean(1))
-    assert (found["best_master_train"] >= ENV.evaluate(table).reward[:, ENV.prompts("train")].mean(1)).all()
+    # A master that has nothing to gain is the bound: the two differ by the rounding of some 1e4 terms of at most 1.
+    exact = table.double().log_softmax(-1)
+    best = get_probe("masters")(ENV, exact, exact)["best_master_train"]
+    assert (best >= ENV.evaluate(exact).reward[:, ENV.prompts("train")].mean(1) - 1e4 * 2**-52).all()
     with pytest.raises(ToybedError, match="masters is a probe of mi_dialogue; AnswerBandit has no"):
         get_probe("masters")(make("answer_bandit"), table, table)

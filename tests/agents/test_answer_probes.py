@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from toybed.agents.probes import PROBES, get_probe
+from toybed.agents.probes import DRAWING, PROBES, get_probe
 from toybed.agents.probes import answer_search as search
 from toybed.agents.probes import best_answers as best
 from toybed.envs import make
@@ -251,9 +251,11 @@ def test_a_probe_works_where_its_world_is(probe, answers):
     if probe == "hybrids":
         env = make("plan_exec", types=4, stages=answers, skills=3, values=5, nvalid=1, device="cpu")
     table = random_tables(env)
-    here = get_probe(probe)(env, table, table)  # the world makes its questions, on the CPU, when first asked for them
+    given = {"seeds": range(len(table))} if probe in DRAWING else {}
+    # The world makes its questions, on the CPU, when first asked for them.
+    here = get_probe(probe)(env, table, table, **given)
     with torch.device("meta"):
-        there = get_probe(probe)(env, table, table)
+        there = get_probe(probe)(env, table, table, **given)
     assert all(torch.equal(here[name].nan_to_num(), there[name].nan_to_num()) for name in here)
 
 

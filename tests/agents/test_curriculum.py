@@ -63,7 +63,7 @@ def test_difficulty_of_a_chain_is_its_share_of_wrong_responses() -> None:
 
 
 def drawn(curriculum: Curriculum | None, progress: float, count: int = 400, seeds: tuple[int, ...] = (0, 1)) -> Tensor:
-    return PromptDraw(CHAIN, Learning(curriculum=curriculum), len(seeds)).draw(
+    return PromptDraw(CHAIN, Learning(curriculum=curriculum), seeds).draw(
         count, Streams("rollout", seeds), None, progress
     )
 
@@ -78,8 +78,8 @@ def test_only_the_share_of_the_moment_is_drawn(order: str, progress: float) -> N
     ranked = sorted(HARD.tolist(), reverse=order == "hard_first")
     border = ranked[round(share * len(ranked)) - 1]
     allowed = HARD.le(border) if order == "easy_first" else HARD.ge(border)
-    weights = PromptDraw(CHAIN, Learning(curriculum=curriculum), 1).weights(progress)
-    assert weights is not None and torch.equal(weights > 0, allowed) and set(weights.tolist()) <= {0.0, 1.0}
+    weights = PromptDraw(CHAIN, Learning(curriculum=curriculum), [0]).weights(progress)
+    assert weights is not None and torch.equal(weights[0] > 0, allowed) and set(weights[0].tolist()) <= {0.0, 1.0}
     assert bool(torch.isin(drawn(curriculum, progress), POOL[allowed]).all())
 
 
@@ -89,9 +89,9 @@ def test_all_that_may_be_drawn_are_drawn_alike() -> None:
     A normal deviate is beyond 6 with a chance of 2e-9; there are about 120 prompts and two runs.
     """
     curriculum = Curriculum("easy_first", start=0.3)
-    weights = PromptDraw(CHAIN, Learning(curriculum=curriculum), 2).weights(0.0)
+    weights = PromptDraw(CHAIN, Learning(curriculum=curriculum), [0, 1]).weights(0.0)
     assert weights is not None
-    allowed = POOL[weights > 0]
+    allowed = POOL[weights[0] > 0]
     sample, p = drawn(curriculum, 0.0, 40_000), 1 / len(allowed)
     for run in sample:
         counts = torch.bincount(run, minlength=CHAIN.n_prompts)[allowed].double()
@@ -111,7 +111,7 @@ def test_a_curriculum_takes_as_many_numbers_and_runs_do_not_meet(order: str) -> 
     for s in (0, 1):
         assert torch.equal(drawn(Curriculum(order), 0.1, seeds=(s,))[0], together[s])
     streams, plain = Streams("rollout", [0]), Streams("rollout", [0])
-    PromptDraw(CHAIN, Learning(curriculum=Curriculum(order)), 1).draw(5, streams, None, 0.1)
+    PromptDraw(CHAIN, Learning(curriculum=Curriculum(order)), [0]).draw(5, streams, None, 0.1)
     plain.uniform((5,))
     assert torch.equal(streams.uniform((3,)), plain.uniform((3,)))
 
@@ -129,7 +129,7 @@ def adaptive_twin(draw: list[list[int]], reward: list[list[float]], memory: floa
 def test_an_adaptive_curriculum_remembers_rates() -> None:
     """Against a dictionary, run by run; what is within the band or unseen weighs 1, the rest ``outside``."""
     curriculum = Curriculum("adaptive", band=(0.2, 0.8), outside=0.25, memory=0.5)
-    draw = PromptDraw(CHAIN, Learning(curriculum=curriculum), 2)
+    draw = PromptDraw(CHAIN, Learning(curriculum=curriculum), [0, 1])
     seen: list[tuple[Tensor, Tensor]] = []
     policy = make_policy("tabular", CHAIN, [0, 1])
     policy.set_table(CHAIN.demonstrator(noise=0.3))
@@ -152,7 +152,7 @@ def test_an_adaptive_curriculum_remembers_rates() -> None:
 
 
 def test_runs_that_do_not_draw_learn_nothing() -> None:
-    draw = PromptDraw(CHAIN, Learning(curriculum=Curriculum("adaptive")), 2)
+    draw = PromptDraw(CHAIN, Learning(curriculum=Curriculum("adaptive")), [0, 1])
     sample = rollout(CHAIN, make_policy("tabular", CHAIN, [0, 1]), POOL[:6].expand(2, -1), 4, Streams("x", [0, 1]))
     draw.learn(sample, [False, True])
     assert draw.state["seen"].sum(1).tolist() == [0, 6]

@@ -258,12 +258,15 @@ def test_the_probe_is_measured_on_the_way_and_sees_what_became_of_the_weights() 
 
 def test_halves_of_the_prompts_part_them() -> None:
     env = make("chain_reach", modulus=7, length=2)
-    first, second = (training_prompts(env, Learning(train_on=part)).tolist() for part in ((0, 0.5), (0.5, 1)))
-    assert sorted(first + second) == env.prompts("train").tolist()
-    assert abs(len(first) - len(second)) <= 1
-    assert max(first) > min(second)  # not the one half of the starts and the other
+    halves = [training_prompts(env, Learning(train_on=part), [0, 1, 0]).tolist() for part in ((0, 0.5), (0.5, 1))]
+    for first, second in zip(*halves, strict=True):
+        assert sorted(first + second) == env.prompts("train").tolist()
+        assert abs(len(first) - len(second)) <= 1
+        assert max(first) > min(second)  # not the one half of the starts and the other
+    for half in halves:
+        assert half[0] == half[2] != half[1]  # drawn by the seed
     with pytest.raises(ToybedError, match="no prompt"):
-        training_prompts(env, Learning(train_on=(0.0, 0.001)))
+        training_prompts(env, Learning(train_on=(0.0, 0.001)), [0])
 
 
 @pytest.mark.parametrize("kind", ["gradient", "imitation"])
@@ -277,7 +280,7 @@ def test_a_learner_draws_only_prompts_of_its_part(kind: str, monkeypatch: pytest
     else:
         learner = Imitator(env, policy, learning, Imitation(), [0])
         seen = learner._demonstrations().prompt.flatten().tolist()
-    assert set(seen) <= set(training_prompts(env, learning).tolist())
+    assert set(seen) <= set(training_prompts(env, learning, [0])[0].tolist())
     assert len(set(seen)) > 1
 
 

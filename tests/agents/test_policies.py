@@ -12,7 +12,7 @@ from torch import nn
 
 from toybed.agents.config import Learning, Supervised
 from toybed.agents.optimization import StackedAdam
-from toybed.agents.policies import Policy, choose, flat_parameters, load_flat, make_policy
+from toybed.agents.policies import Policy, choose, flat_parameters, linear, load_flat, make_policy, summed_rows
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
 from toybed.agents.supervised import fine_tune
@@ -153,6 +153,38 @@ def test_independence_holds_at_every_allowed_width(name, options, rows):
             assert torch.equal(many[run], one[0]), f"parameter {number} of run {run}"
 
 
+@pytest.mark.parametrize("words", [1, 2, 3, 4, 5, 6, 7, 10, 13, 19, 31])
+def test_logits_of_any_vocabulary_are_a_runs_own_bits(words):
+    """Values and gradients, at every size of stack and place in it, for rows that fill 16 bytes and that do not."""
+    random = np.random.default_rng(0)
+
+    def draw(*shape):
+        return torch.from_numpy(random.standard_normal((8, *shape), dtype=np.float32))
+
+    def found(runs, numbers, slope):
+        bias, units, weight = (x[runs].clone().requires_grad_() for x in numbers)
+        logits = linear(bias, units, weight)
+        return logits.detach(), *torch.autograd.grad((logits * slope[runs]).sum(), (bias, units, weight))
+
+    for rows, width in ((1, 8), (3, 64), (7, 12), (50, 64), (96, 64), (150, 128)):
+        numbers, slope = (draw(1, words), draw(rows, width), draw(width, words)), draw(rows, words)
+        stack = found(slice(0, 8), numbers, slope)
+        torch.testing.assert_close(stack[0], torch.baddbmm(*numbers))
+        for first, runs in ((0, 1), (3, 1), (7, 1), (1, 2), (5, 3)):
+            part = found(slice(first, first + runs), numbers, slope)
+            for many, few in zip(stack, part, strict=True):
+                assert torch.equal(many[first : first + runs], few), (rows, width, first, runs)
+
+
+@pytest.mark.parametrize("policy", ["mlp", "gru", "transformer"])
+@pytest.mark.parametrize("words", [5, 7])
+def test_a_run_in_a_stack_is_the_run_alone_where_words_do_not_fill_16_bytes(policy, words):
+    env = world(policy, replace(ENV, operations=words))
+    stack = train(policy, "grpo", SEEDS[:3], env=env)
+    for run in range(3):
+        assert_same_run(stack, run, train(policy, "grpo", SEEDS[run : run + 1], env=env))
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_place_in_the_stack_does_not_matter(policy):
     forward, backward = train(policy, "dapo", SEEDS), train(policy, "dapo", SEEDS[::-1])
@@ -262,6 +294,17 @@ def test_the_gradient_of_one_run_stays_in_that_run(name):
     for p in policy.parameters():
         assert p.grad[1].any()
         assert not p.grad[[0, 2]].any()
+
+
+@pytest.mark.parametrize("counts", [(4,), (2, 2), (1, 1, 1, 1), (1, 3), (2, 1, 1)])
+def test_summed_rows_are_the_sums_of_rows_and_so_is_their_gradient_and_its_gradient(counts):
+    random = torch.Generator().manual_seed(0)
+    table = torch.randn(7, 3, generator=random, dtype=torch.float64, requires_grad=True)
+    rows = torch.randint(7, (2, 5, 4), generator=random)
+    expected = torch.stack([part.sum(-2) for part in table[rows].split(counts, -2)], -2)
+    assert torch.allclose(summed_rows(table, rows, counts), expected, rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(lambda t: summed_rows(t, rows, counts), table)
+    assert torch.autograd.gradgradcheck(lambda t: summed_rows(t, rows, counts), table)
 
 
 def test_the_mlp_is_its_formula():

@@ -12,7 +12,7 @@ from torch import nn
 
 from toybed.agents.policies import choose, flat_parameters, make_policy
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
-from toybed.agents.sequences import TABLE_ROWS
+from toybed.agents.sequences import TABLE_ROWS, _Gates
 from toybed.envs import make
 from toybed.envs.chain_reach import ChainReach
 from toybed.envs.core import Reading
@@ -95,7 +95,7 @@ def torch_transformer_of(policy, run):
 def torch_layer(block, run):
     width, wide = block.up.weight.shape[1:]
     layer = nn.TransformerEncoderLayer(
-        width, block._heads, wide, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        width, block.heads, wide, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     ).double()
     attention = layer.self_attn
     for weight, bias, ours in (
@@ -159,6 +159,46 @@ def test_one_pass_in_float32_is_what_was_recorded_when_sampling(name):
     log_probs = response_log_probs(ENV, policy, sample.observation, None)
     # log-probabilities of size 1 of a fresh network: some ten roundings of 6e-8
     assert torch.allclose(choose(log_probs, sample.token), sample.log_prob, rtol=0, atol=3e-6)
+
+
+@every_policy
+def test_following_responses_token_by_token_is_reading_each_history_anew(name):
+    """Also through the step at which the responses of a group, whose first state is one, part."""
+    policy = some_policy(name)
+    seen = some_responses(policy).observation
+    policy.double()
+    follow = policy.follow()
+    for t in range(ENV.length):
+        observation = seen[:, :, :1, t] if t == 0 else seen[:, :, :, t]
+        assert torch.allclose(follow(observation), policy.log_probs(observation), **EXACT)
+
+
+@every_policy
+def test_a_reader_begins_anew_with_each_rollout(name):
+    policy = some_policy(name)
+    assert torch.equal(some_responses(policy).log_prob, some_responses(policy).log_prob)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 13])
+def test_gates_do_not_depend_on_where_a_row_lies(rows):
+    """Each row alone, among others, and in another order, has the same bits."""
+    random = torch.Generator().manual_seed(rows)
+    given, kept = (2 * torch.randn(2, rows, 12, generator=random) for _ in range(2))
+    hidden = torch.randn(2, rows, 4, generator=random)
+    alone = torch.cat([_Gates.apply(*(x[:, [row]] for x in (given, kept, hidden))) for row in range(rows)], 1)
+    assert torch.equal(_Gates.apply(given, kept, hidden), alone)
+    assert torch.equal(_Gates.apply(*(x.flip(1) for x in (given, kept, hidden))), alone.flip(1))
+
+
+def test_the_gradient_of_the_gates_is_that_of_their_formula():
+    random = torch.Generator().manual_seed(0)
+    given, kept = (torch.randn(2, 3, 12, generator=random, dtype=torch.float64) for _ in range(2))
+    hidden = torch.randn(2, 3, 4, generator=random, dtype=torch.float64)
+    inputs = [x.requires_grad_() for x in (given, kept, hidden)]
+    reset, update = torch.sigmoid(given + kept)[..., :8].chunk(2, -1)
+    new = torch.tanh(given[..., 8:] + reset * kept[..., 8:])
+    assert torch.allclose(_Gates.apply(*inputs), (1 - update) * new + update * hidden, **EXACT)
+    assert torch.autograd.gradcheck(_Gates.apply, inputs)
 
 
 @every_policy

@@ -135,7 +135,7 @@ def test_of_all_strengths_the_best_on_train_prompts_is_taken() -> None:
 
 def test_random_directions_have_the_norms_of_those_that_they_replace_and_shuffled_ones_are_the_same_set() -> None:
     moved = any_moved()
-    ways = steering_module._ways(SMALL, moved, torch.zeros(2, SMALL.skills, 4, dtype=torch.float64))
+    ways = steering_module._ways(SMALL, moved, torch.zeros(2, SMALL.skills, 4, dtype=torch.float64), [0, 1])
     targeted, random, shuffled = (ways[how][0] for how in ("targeted", "random", "shuffled"))
     assert torch.allclose(random.norm(dim=-1), targeted.norm(dim=-1).expand(random.shape[:-1]), atol=1e-9)
     assert not torch.allclose(random[:, 0], random[:, 1])
@@ -157,7 +157,7 @@ def test_random_directions_have_the_norms_of_those_that_they_replace_and_shuffle
 
 def test_a_policy_that_has_not_moved_steers_nowhere() -> None:
     policy, start = mlp(0, 1), mlp(0, 1)
-    found = steering(SMALL, policy, start)
+    found = steering(SMALL, policy, start, seeds=[0, 1])
     own = held_out_success(SMALL, start.table(SMALL).double())
     names = {f"steered_{how}{layer}" for how in WAYS for layer in ("", *(f"_{name}" for name in LAYERS))}
     names |= {f"steered@{s:g}" for s in SHARES}
@@ -168,12 +168,14 @@ def test_a_policy_that_has_not_moved_steers_nowhere() -> None:
 
 def test_each_way_takes_the_better_layer_on_train_prompts() -> None:
     start, policy = mlp(0, 1), mlp(2, 3)
-    found = steering(SMALL, policy, start)
+    found = steering(SMALL, policy, start, seeds=[0, 1])
     for how in WAYS:
         both = torch.stack([found[f"steered_{how}_{name}"] for name in LAYERS])
         assert bool((found[f"steered_{how}"] == both).any(0).all())
     ways = [
-        steering_module._ways(SMALL, how_moved(SMALL, policy, start, layer), skill_gradients(SMALL, start, layer))
+        steering_module._ways(
+            SMALL, how_moved(SMALL, policy, start, layer), skill_gradients(SMALL, start, layer), [0, 1]
+        )
         for layer in (0, 1)
     ]
     with torch.no_grad():
@@ -186,16 +188,27 @@ def test_each_way_takes_the_better_layer_on_train_prompts() -> None:
 
 def test_a_run_in_a_stack_is_the_run_alone() -> None:
     start, policy = mlp(0, 1, 2), mlp(3, 4, 5)
-    together = steering(SMALL, policy, start)
+    together = steering(SMALL, policy, start, seeds=[5, 6, 7])
     for run in range(3):
         alone = mlp(run), mlp(run)
         for one, stack in zip(alone, (policy, start), strict=True):
             load_flat(one, flat_parameters(stack)[run : run + 1])
-        for name, value in steering(SMALL, *alone).items():
+        for name, value in steering(SMALL, *alone, seeds=[5 + run]).items():
             assert torch.equal(value, together[name][run : run + 1]), name
+
+
+def test_controls_are_drawn_by_the_seed() -> None:
+    """Two runs that are alike have the same random directions and places by one seed, others by another."""
+    moved = any_moved()
+    alike = Moved(*(each[:1].expand(3, *each.shape[1:]) for each in moved))
+    slopes = torch.zeros(3, SMALL.skills, 4, dtype=torch.float64)
+    ways = steering_module._ways(SMALL, alike, slopes, [5, 5, 6])
+    for how, (added, _) in ways.items():
+        assert torch.equal(added[0], added[1]), how
+        assert torch.equal(added[0], added[2]) == (how not in ("random", "shuffled")), how
 
 
 def test_other_policies_are_refused() -> None:
     table = make_policy("tabular", SMALL, [0])
     with pytest.raises(ToybedError, match="steering is a probe of policies mlp; TabularPolicy has no hidden layers"):
-        steering(SMALL, table, table)
+        steering(SMALL, table, table, seeds=[0])

@@ -23,7 +23,10 @@ from toybed.objectives.batch import takes_vectors
 from toybed.streams import Streams
 
 KNOBS = {"clusters": 2, "tools": 4, "hops": 2, "questions": 60}
-ROWS = {"gdpo": 1, "vpo_parallel": 1, "vpo": 2, "multi_rlvr": 2, "pkpo_vector": 2}
+ROWS = {
+    **{"gdpo": 1, "vpo_parallel": 1, "vpo": 2, "multi_rlvr": 2, "pkpo_vector": 2},
+    **{"grpo_components": 2, "grpo_shuffled": 1},
+}
 """Rows that are made for vectors, and how many answers each is tried with."""
 LEARNING = Learning(updates=3, prompts=8, group=4, epochs=2, minibatches=2)
 

@@ -16,7 +16,10 @@ from toybed.objectives.objective import Loss
 from toybed.testing.cases import random_case
 
 each_row = pytest.mark.parametrize("name", names())
-VECTOR = {"gdpo": (2,), "multi_rlvr": (3, 2), "pkpo_vector": (3, 2), "vpo": (3, 2), "vpo_parallel": (2,)}
+VECTOR = {
+    **{"gdpo": (2,), "multi_rlvr": (3, 2), "pkpo_vector": (3, 2), "vpo": (3, 2), "vpo_parallel": (2,)},
+    **{"grpo_components": (3, 2), "grpo_shuffled": (2,)},
+}
 """Rows whose reward has components, or several answers with components."""
 ALONE = {
     *("reinforce", "ppo", "ppo_gae", "reinforce_pp", "reinforce_pp_kl", "raft", "sft"),

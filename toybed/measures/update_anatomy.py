@@ -106,9 +106,10 @@ def shuffled_support(delta: Tensor, order: Tensor) -> Tensor:
 
     Args:
         delta: ``[..., a, b]``.
-        order: a permutation of ``a b`` places.
+        order: a permutation of ``a b`` places, or one for each matrix, ``[..., a b]``.
     """
-    return delta.flatten(-2)[..., order].view_as(delta)
+    entries = delta.flatten(-2)
+    return entries.gather(-1, order.expand_as(entries)).view_as(delta)
 
 
 # -- which ones -------------------------------------------------------------------------------------------------------

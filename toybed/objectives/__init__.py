@@ -10,12 +10,13 @@ from toybed.objectives.catalogue import Row, Stage, get, names, register, row
 
 if TYPE_CHECKING:
     from toybed.objectives.batch import Batch
+    from toybed.objectives.functions import from_function
     from toybed.objectives.objective import Loss, Objective
 
-__all__ = ["Batch", "Loss", "Objective", "Row", "Stage", "get", "names", "register", "row"]
+__all__ = ["Batch", "Loss", "Objective", "Row", "Stage", "from_function", "get", "names", "register", "row"]
 
 # These need torch, which the catalogue does not: they are loaded on first use.
-_LAZY = {"Batch": "batch", "Loss": "objective", "Objective": "objective"}
+_LAZY = {"Batch": "batch", "Loss": "objective", "Objective": "objective", "from_function": "functions"}
 
 
 def __getattr__(name: str) -> Any:

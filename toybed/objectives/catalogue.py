@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from toybed.errors import ToybedError, unknown
 from toybed.objectives import schedules
 from toybed.objectives.schedules import Schedule
+from toybed.own import is_own, load
 
 if TYPE_CHECKING:
     from toybed.objectives.objective import Objective
@@ -255,9 +256,17 @@ def get(name: str, **overrides: Any) -> Objective:
     >>> get("ppo", clip_high=0.28).name
     'ppo'
 
+    Args:
+        name: of the catalogue; or ``module:name``, an Objective or a function of one's own.
+        **overrides: hyper-parameters; of one's own, see :func:`~toybed.objectives.functions.own_objective`.
+
     Raises:
         ToybedError: the name or a parameter is unknown.
     """
+    if is_own(name):
+        from toybed.objectives.functions import own_objective
+
+        return own_objective(load(name), name, **overrides)
     return row(name).override(**overrides).build()
 
 

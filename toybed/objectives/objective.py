@@ -76,7 +76,8 @@ class Objective:
             takes what it needs and ``**_``.
         regularizers: each ``(log_prob, batch, *, advantage, entropy, log_probs) -> per-token loss``, averaged over the
             tokens; takes what it needs and ``**_``.
-        shape_reward: ``batch -> reward``, applied once before the advantage (penalties, KL in the reward); or None.
+        shape_reward: ``batch -> reward``, applied once before the advantage (penalties, KL in the reward); or None. One
+            that is marked with ``needs("generator")`` gets it by keyword.
         sampling: ``prompts -> (temperature [..., B], tempered bool [B])``, or None. At what temperature the learner
             samples the group of each of B prompts, and for which of them that is its own.
         keep_group: ``reward [..., B, G] -> bool [..., B]``, or None. Before the loss is taken, the learner samples
@@ -95,7 +96,7 @@ class Objective:
     aggregate: Callable[..., Tensor]
     weight: Callable[..., TokenWeight] = every_token
     regularizers: tuple[Regularizer, ...] = ()
-    shape_reward: Callable[[Batch], Tensor] | None = None
+    shape_reward: Callable[..., Tensor] | None = None
     sampling: Callable[[int], tuple[Tensor, Tensor]] | None = None
     keep_group: Callable[[Tensor], Tensor] | None = None
     controller: Controller | None = None
@@ -139,7 +140,7 @@ class Objective:
         Args:
             batch: what was sampled.
             log_prob: under the current policy; that of sampling by default.
-            generator: randomness, where the stage draws.
+            generator: randomness, where a stage draws.
             check: whether values are looked at, too. A learner of stacked runs does not ask for it: there one run's
                 NaN is that run's own end, and not an error of all.
 
@@ -154,14 +155,24 @@ class Objective:
             )
         if check:
             self._check_values(batch, log_prob)
-        batch = self.shaped(batch)
+        batch = self.shaped(batch, generator=generator)
         given = {"log_prob": batch.log_prob_old if log_prob is None else log_prob.detach(), "generator": generator}
         wanted = {name: given[name] for name in needs_of(self.advantage) if name in given}
         return self.advantage(batch, **wanted).detach()
 
-    def shaped(self, batch: Batch) -> Batch:
-        """The batch with the reward that the advantage is taken of: penalties, a KL."""
-        return batch if self.shape_reward is None else replace(batch, reward=self.shape_reward(batch))
+    def shaped(self, batch: Batch, *, generator: torch.Generator | Streams | None = None) -> Batch:
+        """The batch with the reward that the advantage is taken of: penalties, a KL.
+
+        Raises:
+            ToybedError: the stage draws, and there is no generator.
+        """
+        if self.shape_reward is None:
+            return batch
+        if "generator" not in needs_of(self.shape_reward):
+            return replace(batch, reward=self.shape_reward(batch))
+        if generator is None:
+            raise ToybedError(f"{self.name} needs generator: {HOW_TO_GET['generator']}")
+        return replace(batch, reward=self.shape_reward(batch, generator=generator))
 
     def loss(
         self,

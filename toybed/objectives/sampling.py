@@ -57,8 +57,8 @@ def tempered(prompts: int, *, sampling_temperature: Scalar, tempered_share: floa
     if not 0 <= tempered_share <= 1:
         raise ToybedError(f"tempered_share is {tempered_share}; allowed: 0 to 1")
     # Every prompt at which one more of the share is full; the guard is for shares that binary numbers miss.
-    full = (torch.arange(prompts + 1).double() * tempered_share + 1e-9).floor()
+    full = (torch.arange(prompts + 1, device="cpu").double() * tempered_share + 1e-9).floor()
     own = full.diff() > 0
     value = sampling_temperature
-    temperature = value.flatten(-3) if isinstance(value, Tensor) else torch.tensor(float(value))
+    temperature = value.flatten(-3) if isinstance(value, Tensor) else torch.tensor(float(value), device="cpu")
     return torch.where(own.to(temperature.device), temperature, 1.0), own

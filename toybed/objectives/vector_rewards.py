@@ -47,7 +47,7 @@ def component_standardized(
     exactly 0, as does a group of one; a batch in which all do gives 0.
     Source: arXiv 2601.05242; verl ``compute_gdpo_outcome_advantage``, TRL (read in the code).
     """
-    reward = _components(batch, "gdpo")
+    reward = components(batch, "gdpo")
     centered = reward - reward.mean(-2, keepdim=True)
     std = (centered.square().sum(-2, keepdim=True) / max(reward.shape[-2] - ddof, 1)).sqrt()
     equal = no_spread(reward)
@@ -118,7 +118,7 @@ def marginal_best(batch: Batch, *, generator: torch.Generator | Streams, draws: 
     0 both; equal rewards, and a group of one, give exactly 0.
     Source: the leave-one-out of arXiv 2505.15201 on the scalarisation of arXiv 2605.22817; published by neither.
     """
-    reward = _components(batch, "vpo_parallel")
+    reward = components(batch, "vpo_parallel")
     if reward.shape[-2] < 2:
         return torch.zeros_like(reward[..., :1])
     preference = draw_preferences(generator, reward.unsqueeze(-2), draws, concentration)
@@ -196,7 +196,12 @@ def draw_preferences(generator: torch.Generator | Streams, reward: Tensor, draws
     return gamma / gamma.sum(-1, keepdim=True)
 
 
-def _components(batch: Batch, by: str) -> Tensor:
+def components(batch: Batch, by: str) -> Tensor:
+    """The reward as one vector for each response, ``[..., B, G, D]``.
+
+    Raises:
+        ToybedError: a response has several answers; the message names who asked.
+    """
     reward = answer_sets(batch)
     if reward.shape[-2] != 1:
         raise ToybedError(f"{by} needs one reward vector [..., B, G, D] a response, got {list(batch.reward.shape)}")

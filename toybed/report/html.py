@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from toybed import plotting, runner, study
+import toybed
+from toybed import runner, study
 from toybed.errors import ToybedError
-from toybed.listing import interval_text
+from toybed.listing import interval_text, worlds_text
+from toybed.report import literature, manifests, ranking, sections
+from toybed.report.artists import Point
+from toybed.report.data import Panel, panels
+from toybed.report.figures import Palette, svg
 from toybed.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LIBRARY = "chart-4.6.1.umd.min.js"
+"""Chart.js as it was published, embedded in each report."""
 
 
 def write(store: Store, out: Path, figures: Path | None = None) -> None:
@@ -26,13 +44,10 @@ def write(store: Store, out: Path, figures: Path | None = None) -> None:
     Raises:
         ToybedError: the store holds no answer, or the file cannot be written.
     """
-    answers = [_section(answer, store, figures) for answer in store.verdicts()]
+    answers = store.verdicts()
     if not answers:
         raise ToybedError(f"store {store.path} holds no answer yet; toybed run QUESTION makes one")
-    # Loading from the package and escaping everything: a store may come from somebody else.
-    pages = Environment(loader=PackageLoader("toybed.report", "."), autoescape=True, undefined=StrictUndefined)
-    pages.filters["interval"] = interval_text
-    text = pages.get_template("report.html.j2").render(answers=answers)
+    text = _page(store, answers, figures)
     check_writable(out)
     partial = _partial(out)
     partial.write_text(text, encoding="utf-8")
@@ -55,27 +70,162 @@ def _partial(out: Path) -> Path:
     return out.with_name(out.name + ".part")
 
 
-def _section(answer: dict[str, Any], store: Store, figures: Path | None) -> dict[str, Any]:
-    """An answer with what its question says of itself, and its figure, or the reason why there is none."""
+# -- the page ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in the page: the SVG (empty where there is none), what it shows in words, and its numbers."""
+
+    svg: Markup
+    caption: str
+    panels: list[Panel]
+
+
+def _page(store: Store, answers: list[dict[str, Any]], figures: Path | None) -> str:
+    palette, rankings = Palette(), []
+    told = []
+    for number, answer in enumerate(answers):
+        entry, ranked = _answer(answer, f"q{number}", store, palette, figures)
+        told.append(entry)
+        rankings += [ranked] if ranked else []
+    beside = [
+        ranking.section(rankings),
+        *sections.added(store, answers),
+        literature.section(answer["study"] for answer in answers),
+        manifests.section(store, answers),
+    ]
+    shown = [_section(section, palette) for section in beside if section is not None]
+    scripts = [_script(f"vendor/{LIBRARY}"), _script("report.js")]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            answers=told,
+            sections=shown,
+            palette=palette,
+            style=Markup(_resource("style.css")),
+            scripts=scripts,
+            policy=Markup(" ".join(map(_hash, scripts))),
+            version=toybed.__version__,
+        )
+    )
+
+
+def _environment() -> Environment:
+    # Loading from the package and escaping everything: a store may come from somebody else.
+    pages = Environment(
+        loader=PackageLoader("toybed.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.filters |= {
+        "interval": interval_text,
+        "worlds": worlds_text,
+        "how_seen": literature.how_seen,
+        "exact": _exact,
+        "told": _told,
+        "ticks": lambda panel: json.dumps({w: sorted(names.items()) for w, names in panel.ticks.items()}),
+        "lower_first": lambda text: text[:1].lower() + text[1:],
+    }
+    pages.tests["number_like"] = lambda word: re.fullmatch(r"[-+.,\[\] \de]+", word) is not None
+    return pages
+
+
+def _exact(point: Point) -> str:
+    """A point for the charts: x and y, and of each interval its axis, low and high."""
+    spans = [f" {span.axis} {span.low:.6g} {span.high:.6g}" for span in point.spans]
+    return f"{point.x:.6g} {point.y:.6g}{''.join(spans)}"
+
+
+def _told(point: Point, axis: str, ticks: Mapping[str, Mapping[float, str]]) -> str:
+    """A coordinate for readers: the name of its place or the number, and its interval."""
+    value = getattr(point, axis)
+    intervals = [f" [{span.low:.4g}, {span.high:.4g}]" for span in point.spans if span.axis == axis]
+    return ticks.get(axis, {}).get(value, f"{value:.4g}") + "".join(intervals)
+
+
+def _resource(name: str) -> str:
+    return resources.files("toybed.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script(name: str) -> Markup:
+    """A script of ours or of the library; without the address of its source map, which a browser might ask for."""
+    return Markup(re.sub(r"(?m)^//# sourceMappingURL=.*\n?", "", _resource(name)))
+
+
+def _hash(script: str) -> str:
+    """The script as the page's policy names it: nothing else may run, whatever a store says."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+# -- its parts ---------------------------------------------------------------------------------------------------------
+def _answer(
+    answer: Mapping[str, Any], name: str, store: Store, palette: Palette, figures: Path | None
+) -> tuple[dict[str, Any], ranking.Ranking | None]:
+    """An answer with what its question says of itself, its figure or why there is none, and its ranking."""
     question = study.studies().get(answer["study"])
-    section = {**answer, "source": "", "amendments": (), "figure": Markup(""), "command": ""}
+    entry = {"tuned": {}, **answer, "source": "", "amendments": (), "command": "", "published": ()}
+    entry["id"] = "-".join(_word(answer[part]) for part in ("study", "size", "seeds", "device"))
     if question is None:
-        return {**section, "caption": "This version of toybed does not know the question: no figure."}
+        return {**entry, "figure": _none("This version of toybed does not know the question: no figure.")}, None
+    entry |= {"source": question.source, "amendments": question.amendments}
+    entry |= {"command": _command(answer, question), "published": literature.about(question.name)}
+    asked = (answer["size"], answer["seeds"], answer["device"])
+    try:
+        records = runner.load_records(question, *asked, store)
+        tuned = {arm: setting for arm, (_, setting) in runner.tuned(question, asked[0], asked[2], store).items()}
+    except ToybedError:
+        # Runs are named by the code that made them: those of another version cannot be found.
+        reason = "Its runs were made by another version of the code: run it again for the figure."
+        return {**entry, "figure": _none(reason)}, None
+    figure = question.figure(records)
+    if figures is not None:
+        _save(figure, figures / f"{answer['study']}-{answer['size']}.png")
+    entry["figure"] = _drawn(figure, name, question.question, question.caption, palette)
+    ranked = ranking.ranking(question.name, answer["size"], records, question.runs(*asked, tuned))
+    return entry, ranked
+
+
+def _word(value: object) -> str:
+    """A part of an id: a store's words may hold anything."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", str(value))
+
+
+def _command(answer: Mapping[str, Any], question: study.Study) -> str:
     size = "" if answer["size"] == "standard" else f" --{answer['size']}"
     device = "" if answer["device"] == "cpu" else f" --device {answer['device']}"
     seeds = "" if answer["seeds"] == question.seeds[answer["size"]] else f" --seeds {answer['seeds']}"
-    section |= {"source": question.source, "amendments": question.amendments}
-    section["command"] = f"toybed run {answer['study']}{size}{seeds}{device}"
+    return f"toybed run {answer['study']}{size}{seeds}{device}"
+
+
+def _drawn(figure: Figure, name: str, title: str, caption: str, palette: Palette) -> Drawn:
+    found = panels(figure)
+    for series in (series for panel in found for series in panel.series):
+        palette.variable(series.colour, words=False)  # the charts use them, too
+    return Drawn(svg(figure, name, title, caption, palette), caption, found)
+
+
+def _none(reason: str) -> Drawn:
+    return Drawn(Markup(""), reason, [])
+
+
+def _section(section: sections.Section, palette: Palette) -> dict[str, Any]:
+    figure = section.figure
+    drawn = None if figure is None else _drawn(figure, f"s-{section.name}", section.title, section.caption, palette)
+    return {
+        "name": section.name,
+        "title": section.title,
+        "text": section.text,
+        "tables": section.tables,
+        "figure": drawn,
+    }
+
+
+def _save(figure: Figure, path: Path) -> None:
     try:
-        records = runner.load_records(question, answer["size"], answer["seeds"], answer["device"], store)
-    except ToybedError:
-        # Runs are named by the code that made them: those of another version cannot be found.
-        return {**section, "caption": "Its runs were made by another version of the code: run it again for the figure."}
-    figure = question.figure(records)
-    if figures is not None:
-        try:
-            figures.mkdir(parents=True, exist_ok=True)
-            figure.savefig(figures / f"{answer['study']}-{answer['size']}.png", dpi=110)
-        except OSError as error:
-            raise ToybedError(f"figures cannot be written into {figures} ({error.strerror})") from error
-    return {**section, "figure": Markup(plotting.svg(figure)), "caption": question.caption}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise ToybedError(f"figures cannot be written into {path.parent} ({error.strerror})") from error

@@ -291,7 +291,16 @@ LAWS = (
         "order",
         "the order of prompts and of responses does not matter",
         _order,
-        breaks=("hicra_random", "kl_cov", "forking_tokens", "forking_tokens_trl", "dpo", "vpo", "vpo_parallel"),
+        breaks=(
+            "hicra_random",
+            "kl_cov",
+            "forking_tokens",
+            "forking_tokens_trl",
+            "dpo",
+            "vpo",
+            "vpo_parallel",
+            "grpo_shuffled",
+        ),
     ),
     Law(
         "twice",
@@ -307,6 +316,7 @@ LAWS = (
             "gdpo",
             "vpo",
             "vpo_parallel",
+            "grpo_shuffled",
             "clip_cov",
             "kl_cov",
             "forking_tokens",
@@ -324,6 +334,7 @@ LAWS = (
             "psr",
             "w_reinforce",
             "rloo_kl",
+            "unlikeliness",
             "dro",
             "kl_cov",
             "archer",
@@ -353,7 +364,7 @@ LAWS = (
         "a run in a stack is the run alone",
         _stacked,
         applies=_record,
-        breaks=("hicra_random", "vpo", "vpo_parallel"),
+        breaks=("hicra_random", "vpo", "vpo_parallel", "grpo_shuffled"),
     ),
     # Of objectives for vector rewards alone.
     Law(
@@ -361,7 +372,7 @@ LAWS = (
         "the order of the reward's components does not matter",
         _components,
         applies=lambda subject: bool(subject.vectors),
-        breaks=("vpo", "vpo_parallel"),
+        breaks=("vpo", "vpo_parallel", "grpo_shuffled"),
     ),
     Law(
         "component_shift",

@@ -125,3 +125,63 @@ register(
         limits=("with the reward's sign turned in the world: grpo",),
     )
 )
+register(
+    derive(
+        GRPO,
+        name="grpo_components",
+        title="GRPO on the weighted components",
+        year=2024,
+        entropy="falls",
+        source="arXiv 2402.03300 on a weighted sum, as reward functions are added in TRL and verl",
+        verified="D",
+        summary="GRPO paid for every component of the reward under fixed weights: outcome and process, say",
+        shape_reward=stage("rewards.weighted_components", reward_weights=None),
+        traps=("a component of large scale drowns the others: gdpo standardises each by itself",),
+        limits=("one component of one answer: grpo",),
+    )
+)
+register(
+    derive(
+        GRPO,
+        name="grpo_shuffled",
+        title="GRPO on shuffled components (control)",
+        year=2024,
+        entropy="falls",
+        source="a control of this project: arXiv 2402.03300 on components that belong to other responses",
+        verified="D",
+        summary="grpo_components with all components but one dealt anew within the group: as many bits, no information",
+        shape_reward=stage("signals.shuffled_components", reward_weights=None, kept=0),
+        traps=("say by kept which component is the outcome; with one component it is grpo_components",),
+        limits=("D = 1, or a group of equal vectors: grpo_components",),
+    )
+)
+register(
+    derive(
+        GRPO,
+        name="grpo_noisy",
+        title="GRPO with a noisy verifier",
+        year=2024,
+        entropy="falls",
+        source="arXiv 2402.03300 on rewards with label noise that depends on the class (Natarajan et al. 2013)",
+        verified="D",
+        summary="GRPO whose verifier fails some right responses and passes some wrong ones",
+        shape_reward=stage("signals.noisy_verifier", true_positive=1.0, false_positive=0.0),
+        traps=("the perfect verifier is the default: say how it errs",),
+        limits=("true_positive = 1, false_positive = 0: grpo",),
+    )
+)
+register(
+    derive(
+        GRPO,
+        name="unlikeliness",
+        title="Unlikeliness reward",
+        year=2025,
+        entropy="falls slower (claimed)",
+        source="arXiv 2506.02355",
+        verified="S, D",
+        summary="right responses are paid more, the less likely they were among their group",
+        shape_reward=stage("signals.unlikeliness", rank_penalty=0.25),
+        traps=("a group of right responses only has a gradient, too: from the likely ones to the rare ones",),
+        limits=("rank_penalty = 0: grpo",),
+    )
+)

@@ -1,0 +1,88 @@
+"""Runs with schedules of blocks train in one program, and each has in it the numbers that it has alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from toybed.agents.config import Learning, Setting, Spec, Supervised
+from toybed.agents.populations import population
+from toybed.agents.training import train_bases
+from toybed.errors import ToybedError
+from toybed.objectives.schedules import Blocks
+from toybed.runner import Stack, _parts, compute
+from toybed.study import Run
+
+WORLD = Spec("answer_bandit", {"prompt_count": 6, "answers": 5, "correct": 2, "rank": 2})
+LEARNING = Learning(updates=6, prompts=4, group=4, minibatches=2, learning_rate=0.1, measure_every=3)
+BASE = Setting(Spec("grpo"), WORLD, Spec("tabular"), Supervised(steps=2, demonstrations=8), LEARNING)
+
+
+def with_blocks(
+    *values: float, name: str = "grpo", parameter: str = "entropy_coefficient", **options: object
+) -> Setting:
+    blocks = {"kind": "blocks", "values": list(values)}
+    return replace(BASE, objective=Spec(name, {parameter: blocks, **options}))
+
+
+POPULATIONS = {
+    "bonus": [with_blocks(0.3, 0.0), with_blocks(0.01, 0.07), with_blocks(0.1, 0.1)],
+    "target": [
+        with_blocks(*values, name="adaptive_entropy_trl", parameter="entropy_target")
+        for values in ((0.9, 0.2), (0.3, 0.7), (0.1, 1 / 3))
+    ],
+    "temperature": [with_blocks(*values, parameter="sampling_temperature") for values in ((1.3, 0.7), (1.0, 1.1))],
+    "clip": [with_blocks(*values, parameter="clip_high") for values in ((0.3, 0.1), (0.2, 0.7))],
+}
+
+
+@pytest.mark.parametrize("settings", POPULATIONS.values(), ids=POPULATIONS.keys())
+def test_a_run_in_a_population_is_the_run_alone(settings: list[Setting]) -> None:
+    runs = [Run(setting, seed) for setting in settings for seed in (3, 4)]
+    (part,) = _parts(runs, 1)
+    assert part == runs
+    starts = np.concatenate([train_bases(run.setting, [run.seed]) for run in runs])
+    together, _ = compute(Stack(tuple(runs), starts), lambda *_: None)
+    for i, run in enumerate(runs):
+        (alone,), _ = compute(Stack((run,), starts[i : i + 1]), lambda *_: None)
+        assert alone.curves.keys() == together[i].curves.keys()
+        for name, curve in alone.curves.items():
+            np.testing.assert_array_equal(curve.values, together[i].curves[name].values, err_msg=name)
+
+
+def test_its_values_are_followed() -> None:
+    """Each run's own: 0.3 for the first half of the updates, 0 for the second."""
+    runs = tuple(Run(setting, 3) for setting in POPULATIONS["bonus"])
+    starts = np.concatenate([train_bases(run.setting, [run.seed]) for run in runs])
+    results, _ = compute(Stack(runs, starts), lambda *_: None)
+    seen = [result.curves["sampled_scheduled_entropy_coefficient"].values for result in results]
+    np.testing.assert_allclose(seen, [[0.3, 0.0], [0.01, 0.07], [0.1, 0.1]], rtol=1e-6)
+
+
+def test_runs_that_differ_in_more_have_programs_of_their_own() -> None:
+    settings = [
+        with_blocks(0.3, 0.0),
+        with_blocks(0.1, 0.2),
+        with_blocks(0.1, 0.2, 0.3),
+        with_blocks(0.1, 0.2, clip_high=0.3),
+        BASE,
+    ]
+    parts = _parts([Run(setting, 3) for setting in settings], 1)
+    assert [[settings.index(run.setting) for run in part] for part in parts] == [[0, 1], [2], [3], [4]]
+
+
+def test_a_record_counts_like_its_json() -> None:
+    own = Spec("grpo", {"entropy_coefficient": Blocks((0.3, 0.0)), "clip_high": 0.3})
+    assert own.blocks == with_blocks(0.3, 0.0).objective.blocks == {"entropy_coefficient": [0.3, 0.0]}
+    assert Spec("grpo", {"entropy_coefficient": {"kind": "constant", "value": 0.1}}).blocks == {}
+
+
+def test_without_blocks_there_is_no_population() -> None:
+    assert population([Spec("grpo", {"clip_high": 0.3})]) is None
+
+
+def test_a_value_that_is_not_allowed_is_refused() -> None:
+    with pytest.raises(ToybedError, match="entropy_coefficient"):
+        population([with_blocks(0.1, 0.2).objective, with_blocks(0.1, -0.2).objective])

@@ -1,0 +1,1 @@
+"""The exercises of each lesson: a solution, the inputs on which answers are compared, and the known mistakes."""
