@@ -33,6 +33,8 @@ Rule of judgement
     noise; each part of the method; entropy and pass@k on the way.
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
 What a student should see
+    (Numbers of the last standard run in one world, of 240 updates and with all arms. Of a world for each seed there is
+    no standard run yet.)
     GRPO ends at 0.44 and has not solved a hard type after four times the updates (0.45), with any of three rates or an
     entropy bonus; the full critique reaches 0.98, and 0.995 of hard types. Right or wrong is worth nothing (0.35, as
     none, 0.37: fewer sampled responses are left than GRPO has), the place of the failing step is (0.61), but on hard

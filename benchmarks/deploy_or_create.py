@@ -41,6 +41,8 @@ Rule of judgement
     anything.
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
 What a student should see
+    (Numbers of the last standard run in one world, with all arms and without transformers. Of a world for each seed
+    there is no standard run yet.)
     With RL's plans the base recovers 0.38, 0.71, 0.85 and 0.91 of the gain where it executes right with 0.75, 0.9,
     0.95 and 0.97; q^D says 0.40, 0.72, 0.85 and 0.90. With RL's executions it recovers 0.07 at 0.75 and 0.01 at
     0.97. So "RL teaches when" is a statement about the base: it is as true as the base executes well. Steered by a

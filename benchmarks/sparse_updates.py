@@ -35,6 +35,8 @@ Rule of judgement
     AMENDMENTS, and in every report. Intervals are over training seeds, in one drawn world; which prompts are in each
     half, and the shuffled places, are drawn by the seed.
 What a student should see
+    (Numbers of the last standard run, before the third rate, and with halves of the prompts and shuffled places that
+    all seeds shared. There is none with these yet.)
     At a low rate all algorithms change 99.6 % of the weights in float32 and 35-37 % in bf16; at a hundred times the
     rate 96 % in bf16, too. Against the length of the update all algorithms lie on one curve, and SFT as well: at
     equal rate and steps it changes 50 %, because it goes 1.9 times as far; brought to the same length 45.7 % against
