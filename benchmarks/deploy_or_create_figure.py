@@ -82,7 +82,7 @@ def _draw_tokens(axes: Axes, records: Mapping[str, Records]) -> None:
         values = np.stack([recovered(arm, f"{measure}@{share:g}") for share in shares], 1)
         plotting.mean_line(axes, np.array(shares), values, colour, linestyle=style)
         ends[name] = (shares[-1], float(plotting.sound_mean(values)[-1]), colour)
-    plotting.published_points(axes, [PUBLISHED], "arXiv 2510.07364", (7, -4))
+    plotting.published_points(axes, [PUBLISHED], "arXiv 2510.07364", (7, 4))
     axes.set(title="How many tokens", xlabel="share of tokens", ylabel="recovered share", xlim=(0, 0.7))
     axes.set_ylim(-0.08, 1.02)
     plotting.label_ends(axes, ends)

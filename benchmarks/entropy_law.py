@@ -276,7 +276,7 @@ def _draw_shares(axes: Axes, grpo: Records) -> None:
         place = [float(np.interp(progress * steps[-1], steps, values)) for values in (x, y)]
         axes.plot(*place, "o", color=plotting.COLOURS[0], markersize=5)
         label = f"GRPO at 1/{1 / progress:.0f} of the run"
-        axes.annotate(label, place, xytext=(7, -7), textcoords="offset points", fontsize=7.5)  # type: ignore[arg-type]
+        axes.annotate(label, place, xytext=(5, -17), textcoords="offset points", fontsize=7.5)  # type: ignore[arg-type]
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, zorder=0)
     points = [(value_of(a, SOURCE) / 100, value_of(b, SOURCE) / 100) for a, b in PUBLISHED_AT.values()]
     plotting.published_points(axes, points, "arXiv 2505.22617, Fig. 2:\nat 1/12 and 1/3 of the run", (-122, 8))

@@ -33,12 +33,13 @@ def own_traces(size: str) -> Mapping[str, Setting]:
 
 
 def own_plans(size: str) -> Mapping[str, Setting]:
-    """HICRA and its placebo at the published strength, which the quick size of the question leaves out."""
-    return {
+    """GRPO, and HICRA and its placebo at the published strength, from both bases: not every size has them all."""
+    raised = {
         f"{name}_{ALPHA:g}_{level}": replace(phases.setting(size, level), objective=Spec(objective, {"alpha": ALPHA}))
         for name, objective in (("hicra", "hicra"), ("placebo", "hicra_random"))
         for level in phases.LEVELS
     }
+    return {f"grpo_{level}": phases.setting(size, level) for level in phases.LEVELS} | raised
 
 
 def _base(name: str) -> str:
@@ -141,18 +142,20 @@ register(
     Contrast(
         "two-phases",
         "two_phases",
-        BASES,
+        (),
         tuple(_lag(base) for base in BASES),
+        own_plans,
     ),
     Contrast(
         "semantic-entropy-rises",
         "two_phases",
-        BASES,
+        (),
         tuple(
             part
             for base in BASES
             for part in (_later(base, "strategy", STRATEGY_ALL, "above"), _later(base, "token", TOKEN, "below"))
         ),
+        own_plans,
     ),
     Contrast(
         "hicra-beats-placebo",

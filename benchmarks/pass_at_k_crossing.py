@@ -316,7 +316,6 @@ def _draw_curves(axes: Axes, grpo: Records) -> None:
         axes.axvline(crossed, color="#777777", linewidth=0.9, linestyle=(0, (1, 2)), zorder=0)
         axes.text(crossed * 1.15, 0.02, f"base overtakes\nat k = {crossed:.0f}", fontsize=8, color="#555555")
     axes.set_xscale("log", base=4)
-    plotting.published_band(axes, *TENS, "crossing (arXiv 2504.13837)", axis="x")
     axes.set(title="Base and GRPO", xlabel="samples k", ylabel="pass@k", ylim=(0, 1.03))
     axes.set_xticks(KS, [str(k) for k in KS])
     axes.text(0.04, 0.95, "GRPO", color=RL, transform=axes.transAxes, fontsize=9, fontweight="bold")

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--remote-debugging-pipe"),
 )
+
+PATIENCE = 60
+"""Seconds of silence after which the browser counts as dead."""
 
 
 def program() -> str | None:
@@ -55,6 +59,8 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._back], [], [], PATIENCE)
+            assert ready, f"the browser said nothing for {PATIENCE} s"
             more = os.read(self._back, 1 << 20)
             assert more, "the browser ended"
             self._rest += more

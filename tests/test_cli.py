@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -109,7 +110,7 @@ def test_show_tells_of_every_name(capsys: Capture, name: str) -> None:
         (["evidence", "grpo"], ["unknown claim 'grpo'"]),
         (["evidence", "--store", "no/such.sqlite"], ["no/such.sqlite does not exist", "toybed run"]),
         (["lst"], ["unknown command 'lst': did you mean 'list'? toybed --help shows all"]),
-        (["--debug", "list"], ["unknown command '--debug'", "check, evidence, list"]),
+        (["--debug", "list"], ["unknown command '--debug'", "evidence, findings, list"]),
         (["list", "--jsno"], ["unknown option '--jsno': did you mean '--json'? toybed list --help shows all"]),
         (["run", "--sedes=2", "entropy_law"], ["unknown option '--sedes': did you mean '--seeds'?"]),
         (["run", "entropy_law", "--name", "x"], ["unknown option '--name'", "toybed run --help"]),
@@ -119,6 +120,9 @@ def test_show_tells_of_every_name(capsys: Capture, name: str) -> None:
         (["run", "entropy_law", "--workers", "0"], ["workers is 0", "at least 1"]),
         (["run", "entropy_law", "--workers", "-3"], ["workers is -3", "at least 1"]),
         (["run", "entropy_law", "--device", "tpu"], ["'tpu'", "cpu, cuda"]),
+        (["findings", "--quik"], ["unknown option '--quik': did you mean '--quick'?"]),
+        (["findings", "--full"], ["unknown option '--full'"]),
+        (["findings", "--workers", "0"], ["workers is 0", "at least 1"]),
         (["report"], ["toybed.sqlite does not exist", "toybed run", "--store"]),
         (["report", "--json"], ["toybed.sqlite does not exist"]),
         (["report", "--store", "no/such.sqlite"], ["no/such.sqlite does not exist"]),
@@ -219,7 +223,43 @@ def test_a_command_that_cannot_be_read_ends_with_2(capsys: Capture, arguments: l
     assert "help" in err
 
 
-@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]], ids=["nothing", "-h", "--help"])
+def test_who_comes_in_is_told_what_to_do_first(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main([]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(map(len, out.splitlines())) <= 80
+    # A command for each of three kinds of people, and each of them exists.
+    for verb in re.findall(r"toybed (\w+)", out.split(".", 1)[1]):
+        assert verb in cli.COMMANDS
+    assert sum(line.startswith("To ") for line in out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_can_complete_every_command_and_option(capsys: Capture, shell: str) -> None:
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert set(cli.COMMANDS) <= set(re.findall(r"\w+", script))
+    assert "quick" in script
+    assert cli.main(["completion", shell, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["script"] == script
+    assert f"toybed completion {shell} >" in told["install"]
+
+
+def test_bash_reads_the_completion_and_completes() -> None:
+    if (bash := shutil.which("bash")) is None:
+        pytest.skip("no bash here")
+    script = program("completion", "bash").stdout
+    ask = "COMP_WORDS=(toybed comp); COMP_CWORD=1; COMP_LINE='toybed comp'; COMP_POINT=11; cur=comp"
+    name = re.search(r"complete .*-F (\S+) toybed", script)
+    assert name is not None
+    lines = f'{script}\n{ask}\n{name.group(1)} toybed comp toybed\nprintf "%s\\n" "${{COMPREPLY[@]}}"\n'
+    done = subprocess.run([bash, "--norc"], input=lines, capture_output=True, text=True)
+    assert {word.strip() for word in done.stdout.split("\n")} >= {"compare", "completion"}, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"]], ids=["-h", "--help"])
 def test_help_names_every_command(capsys: Capture, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
@@ -253,8 +293,13 @@ def test_a_wrong_name_ends_the_program_with_2_and_no_traceback() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
+        [],
         ["--help"],
+        ["completion", "bash"],
         ["run", "--help"],
+        ["compare", "--help"],
+        ["watch", "--help"],
+        ["doctor", "--help"],
         ["chat", "--help"],
         ["overlay", "--help"],
         ["evidence", "--help"],

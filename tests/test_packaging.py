@@ -108,6 +108,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
         for file in folder.glob("*.py")
     }
     data = {"toybed/py.typed", "toybed/report/report.html.j2", "toybed/llm/claims.toml", "toybed/llm/published.toml"}
+    data |= {f"toybed/course/lessons/{file.name}" for file in (ROOT / "toybed/course/lessons").glob("*.py")}
+    data |= {"toybed/course/README.md"}
     assert listed == modules | data
     assert {name.split("/")[0] for name in listed} == {"toybed"}
 
@@ -149,6 +151,12 @@ def test_the_installed_command_has_the_claims_and_their_figures(installed: Path,
     toybed = installed.with_name("toybed")
     assert json.loads(call(toybed, "show", "claim", "1", "--json", cwd=tmp_path))["figures"]
     assert len(json.loads(call(toybed, "evidence", "--json", cwd=tmp_path))["claims"]) == 11
+
+
+def test_the_installed_command_writes_the_course(installed: Path, tmp_path: Path) -> None:
+    toybed = installed.with_name("toybed")
+    written = json.loads(call(toybed, "course", "--to", "lessons", "--json", cwd=tmp_path))["written"]
+    assert len(written) == len(list((ROOT / "toybed/course/lessons").glob("*.py"))) >= 10
 
 
 def test_the_installed_toybed_answers_a_question_and_writes_a_report(installed: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_code_runs(block, capsys, tmp_path, monkeypatch):
 
 def test_every_command_that_is_named_exists():
     named = set(re.findall(r"`(?:\.venv/bin/)?toybed (\w+)", README))
-    assert {"list", "run", "show", "report", "check", "mutants"} <= named <= set(COMMANDS)
+    assert {"list", "run", "show", "report", "check", "mutants", "course"} <= named <= set(COMMANDS)
 
 
 def test_both_entrances_are_named():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -19,8 +22,10 @@ from matplotlib.figure import Figure
 
 from toybed import plotting, runner, study
 from toybed.errors import ToybedError
+from toybed.llm.claims import claims
+from toybed.llm.published import published
 from toybed.progress import Bar
-from toybed.report import html
+from toybed.report import html, manifests, sections
 from toybed.store import Store
 
 
@@ -47,14 +52,14 @@ class Page(HTMLParser):
         self.handlers: list[str] = []
         self.words = ""
         self.styles = ""
-        self._style = False
+        self._style = self._script = False
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.words += " "
         self.tags.append(tag)
-        self._style = tag == "style"
+        self._style, self._script = tag == "style", tag == "script"
         for name, value in attrs:
             if name in ("src", "href", "xlink:href", "srcset", "data", "action", "poster"):
                 self.loads.append(value or "")
@@ -65,12 +70,12 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self.words += " "
-        self._style = False
+        self._style = self._script = False
 
     def handle_data(self, data: str) -> None:
         if self._style:
             self.styles += data
-        else:
+        elif not self._script:
             self.words += data
 
     @property
@@ -180,11 +185,11 @@ def test_the_same_store_gives_the_same_file(store: Store, tmp_path: Path) -> Non
 
 
 # -- what it may not hold ----------------------------------------------------------------------------------------------
-def test_it_needs_no_network_and_runs_nothing(store: Store, tmp_path: Path) -> None:
+def test_it_needs_no_network(store: Store, tmp_path: Path) -> None:
     shown = page(store, tmp_path / "r.html")
     assert shown.loads != []
     assert [target for target in shown.loads if not target.startswith("#")] == []
-    assert set(shown.tags).isdisjoint({"script", "link", "iframe", "object", "embed", "img", "image", "base"})
+    assert set(shown.tags).isdisjoint({"link", "iframe", "object", "embed", "img", "image", "base"})
     assert shown.handlers == []
     assert "@import" not in shown.styles
     assert "@font-face" not in shown.styles
@@ -199,6 +204,30 @@ def test_links_within_the_page_have_a_target(store: Store, tmp_path: Path) -> No
     assert {target[1:] for target in Page(text).loads} <= set(identities)
 
 
+def test_only_our_two_scripts_may_run(store: Store, tmp_path: Path) -> None:
+    """The page's policy names them by their hashes, so that markup which slipped through would be dead."""
+    html.write(store, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == 2
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"].split() == [f"'sha256-{digest}'" for digest in digests]
+    assert "sourceMappingURL" not in text
+
+
+def test_the_library_is_the_one_that_was_published() -> None:
+    """Chart.js 4.6.1's own minified file, with its licence beside it."""
+    folder = Path(html.__file__).parent / "vendor"
+    digest = hashlib.sha256((folder / html.LIBRARY).read_bytes()).hexdigest()
+    assert digest == "87364cc2b2a76a6684929e7d6b80b18a897794db38400caff1fcf1791c6925d2"
+    assert "Permission is hereby granted" in (folder / "LICENSE-chart.js.md").read_text(encoding="utf-8")
+    assert "Released under the MIT License" in (folder / html.LIBRARY).read_text(encoding="utf-8")[:300]
+
+
 HOSTILE = "</td><script>alert('1')</script><img src=x onerror=\"alert(2)\"> & \"quoted\" 'too' {{ 7 * 6 }}"
 
 
@@ -210,13 +239,86 @@ def test_what_a_store_says_is_text_and_never_markup(store: Store, tmp_path: Path
         **dict.fromkeys(("question", "claim", "sentence", "rule", "outcome"), HOSTILE),
         parts=[part],
         manifest={HOSTILE: HOSTILE},
+        tuned={HOSTILE: HOSTILE},
     )
     shown = page(store, tmp_path / "r.html")
-    assert "script" not in shown.tags
+    assert shown.tags.count("script") == 2
     assert "img" not in shown.tags
     assert shown.handlers == []
     # As many times as it was said, and as it was said.
     assert shown.text.count(HOSTILE) >= 9
+
+
+def test_what_a_question_is_called_is_text_too(store: Store, tmp_path: Path) -> None:
+    """A store from somebody else may name a question, a size and a device as it likes, and so may a file."""
+    [answer] = store.verdicts()
+    with Store(tmp_path / "<img src=x onerror=alert(1)>.sqlite") as other:
+        other.set_verdict(HOSTILE, HOSTILE, {**answer, "study": HOSTILE, "size": HOSTILE, "device": HOSTILE})
+        shown = page(other, tmp_path / "r.html")
+    assert shown.tags.count("script") == 2
+    assert "img" not in shown.tags
+    assert shown.handlers == []
+    assert "<img src=x onerror=alert(1)>.sqlite" in shown.text
+
+
+def test_what_others_add_is_text_too(store: Store, tmp_path: Path) -> None:
+    table = sections.Table(HOSTILE, (HOSTILE,), ((HOSTILE,), ("refuted",)))
+    with plotting.panels(1) as (figure, [axes]):
+        axes.plot([0, 1], [0, 1], label=HOSTILE)
+        axes.set(title=HOSTILE[:30], xlabel=HOSTILE, yticks=[0, 1], yticklabels=["<b>'\"", "b"])
+    made = sections.add(lambda *_: sections.Section("mine", HOSTILE, HOSTILE, (table,), figure, HOSTILE))
+    try:
+        shown = page(store, tmp_path / "r.html")
+    finally:
+        sections.remove(made)
+    assert shown.tags.count("script") == 2
+    assert "img" not in shown.tags
+    assert shown.handlers == []
+    assert "refuted" in shown.text
+
+
+# -- the sections ------------------------------------------------------------------------------------------------------
+def test_a_section_is_shown_while_it_is_added_and_has_something_to_tell(store: Store, tmp_path: Path) -> None:
+    def found(of: Store, answers: Sequence[Any]) -> sections.Section | None:
+        return sections.Section("scores", "Scores", f"{len(answers)} answers.") if of is store else None
+
+    made = [sections.add(found), sections.add(lambda *_: None)]
+    try:
+        shown = page(store, tmp_path / "r.html")
+    finally:
+        for one in made:
+            sections.remove(one)
+    assert "Scores" in shown.text
+    assert "1 answers." in shown.text
+    assert "#scores" in shown.loads
+    assert "Scores" not in page(store, tmp_path / "r.html").text
+
+
+def test_what_was_published_stands_beside_the_questions_that_answer_a_claim(store: Store, tmp_path: Path) -> None:
+    [answer] = store.verdicts()
+    assert "Claim 1" not in page(store, tmp_path / "r.html").text  # the tiny question answers none
+    store.set_verdict("entropy_law", "quick", {**answer, "study": "entropy_law"})
+    shown = page(store, tmp_path / "r.html").text
+    claim = claims().claims[0]
+    for expected in (claim.statement, claim.corrections[0], claims().about(claim)["supports"][0].result, "full text"):
+        assert expected in shown
+    for figure in (figure for figure in published() if figure.claim == 1):
+        assert figure.quantity in shown
+        assert " ".join(str(figure.value).split()) in shown
+    assert "Claim 2" not in shown
+
+
+def test_the_manifest_tells_what_answers_share_and_what_differs(store: Store, tmp_path: Path) -> None:
+    [answer] = store.verdicts()
+    older = {**answer["manifest"], "numpy": "0.1"}
+    store.set_verdict("tiny", "full", {**answer, "size": "full", "manifest": older})
+    shared, each = manifests.section(store, store.verdicts()).tables
+    assert ("python", answer["manifest"]["python"]) in shared.rows
+    assert ("runs in the store", "2") in shared.rows
+    assert ("store", "s.sqlite") in shared.rows
+    assert "numpy" not in [name for name, _ in shared.rows]
+    assert each.columns[-1] == "numpy"
+    assert {row[-1] for row in each.rows} == {"0.1", answer["manifest"]["numpy"]}
 
 
 # -- runs that cannot be found -----------------------------------------------------------------------------------------

@@ -393,7 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"toybed: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = given[:1] in (["run"], ["compare"])
+        kept = given[:1] in (["run"], ["compare"], ["findings"])
         then = "; what is finished is kept, and the same command continues from there" if kept else ""
         print(f"toybed: stopped{then}", file=sys.stderr)
         return 130

@@ -44,7 +44,8 @@ def _curves(axes: Axes, comparison: Comparison, measure: str, colours: dict[str,
         steps = records.steps[measure]
         plotting.mean_line(axes, steps, records[measure], colours[name])
         ends[name] = (float(steps[-1]), float(plotting.sound_mean(records[measure])[-1]), colours[name])
-    axes.set_ylim(bottom=0)
+    if all(np.nanmin(r[measure], initial=0.0) >= 0 for r in comparison.records.values()):
+        axes.set_ylim(bottom=0)
     plotting.label_ends(axes, ends)
 
 
@@ -52,11 +53,14 @@ def _intervals(axes: Axes, comparison: Comparison, colours: dict[str, str]) -> N
     """One line for each difference: its estimate and 95 % interval, 0 marked."""
     reward = "success" if comparison.binary else "reward"
     words = {"reward_test": reward, "entropy_test": "entropy (nats)"}
+    axes.set(title=f"Minus {next(iter(comparison.records))}, 95 %", xlabel="difference at equal rollouts")
     found = [d for d in comparison.differences if np.isfinite(d.estimate)]
+    if not found:
+        axes.text(0.5, 0.5, "no pair of runs\nthat both ended well", transform=axes.transAxes, ha="center", va="center")
+        return
     for place, d in enumerate(found):
         axes.plot([d.low, d.high], [place, place], color=colours[d.objective], linewidth=2.2)
         axes.plot(d.estimate, place, "o", color=colours[d.objective], markersize=5)
     axes.axvline(0, color="#888888", linewidth=0.8)
     axes.set_yticks(range(len(found)), [f"{d.objective}:\n{words[d.measure]}" for d in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set(title=f"Minus {next(iter(comparison.records))}, 95 %", xlabel="difference at equal rollouts")

@@ -103,8 +103,8 @@ def _sentence(d: Difference, measure: str) -> str:
         return f"{escape(d.objective)} and {escape(d.against)} have no pair of runs that both ended well: {measure}"
     if d.n < MIN_RUNS:
         return (
-            f"{escape(d.objective)} minus {escape(d.against)}, {measure}: {d.estimate:+.3f} from {d.n} pairs of runs, "
-            f"which decide nothing; take --seeds {MIN_RUNS} or more"
+            f"{escape(d.objective)} minus {escape(d.against)}, {measure}: {d.estimate:+.3f} from {d.n} "
+            f"{'pair' if d.n == 1 else 'pairs'} of runs, too few to decide; take --seeds {MIN_RUNS} or more"
         )
     colour = "yellow" if d.told == "not told apart" else "green"
     interval = f"{d.estimate:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"

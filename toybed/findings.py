@@ -182,7 +182,13 @@ def _only(question: Study, parts: Sequence[tuple[tuple[str, ...], Callable[[str]
 def make_records(
     size: str, store: Store, *, workers: int, progress: runner.Progress
 ) -> tuple[dict[str, dict[str, Records]], dict[str, int]]:
-    """The records of all arms by question, and the number of seeds; what the store lacks is run."""
+    """The records of all arms by question, and the number of seeds; what the store lacks is run.
+
+    Raises:
+        ToybedError: there is no worker; or the runs could not be made.
+    """
+    if workers < 1:
+        raise ToybedError(f"workers is {workers}; allowed: at least 1")
     records, seeds = {}, {}
     for name, question in needed().items():
         seeds[name] = question.seeds[size]

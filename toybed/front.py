@@ -19,7 +19,6 @@ WELCOME = (
 INSTALL = {
     "bash": "toybed completion bash > ~/.local/share/bash-completion/completions/toybed",
     "zsh": "toybed completion zsh > ~/.zfunc/_toybed  # with: fpath+=~/.zfunc; autoload -Uz compinit; compinit",
-    "tcsh": "toybed completion tcsh > ~/.toybed.tcsh  # with: source ~/.toybed.tcsh in ~/.tcshrc",
 }
 """Where each shell looks for completions, as a command."""
 

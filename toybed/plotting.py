@@ -176,28 +176,24 @@ def published_points(
     )
 
 
-def published_band(axes: Axes, low: float, high: float, source: str, axis: str = "y") -> None:
-    """A band over the range that publications about language models have, the source in small print at its end.
+def published_band(axes: Axes, low: float, high: float, source: str) -> None:
+    """A band over the range of y that publications about language models have, the source in small print in it.
 
     Args:
         axes: drawn on; units as for :func:`published_points`.
         low, high: the range.
         source: told after the word "published".
-        axis: "x" or "y", along which the range lies.
     """
-    band, where = (axes.axhspan, (0.015, high)) if axis == "y" else (axes.axvspan, (high, 0.985))
-    band(low, high, color=PUBLISHED, alpha=0.10, linewidth=0, zorder=0)
-    transform = axes.get_yaxis_transform() if axis == "y" else axes.get_xaxis_transform()
+    axes.axhspan(low, high, color=PUBLISHED, alpha=0.10, linewidth=0, zorder=0)
     axes.annotate(
-        f"published, {source}" if axis == "y" else f"published,\n{source}",
-        where,
-        xycoords=transform,
-        xytext=(0, -2) if axis == "y" else (-2, 0),
+        f"published, {source}",
+        (0.985, low),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(0, 2),
         textcoords="offset points",
         fontsize=6.5,
         color=PUBLISHED,
-        va="top",
-        ha="left" if axis == "y" else "right",
+        ha="right",
     )
 
 

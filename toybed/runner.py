@@ -398,7 +398,12 @@ def make_runs(
 
     Returns:
         As :func:`tuned`.
+
+    Raises:
+        ToybedError: there is no worker; or the runs could not be made.
     """
+    if workers < 1:
+        raise ToybedError(f"workers is {workers}; allowed: at least 1")
 
     def sweep(runs: Iterable[Run], phase: str, keep: Collection[str] = ()) -> None:
         run_sweep(
@@ -448,8 +453,6 @@ def answer(
     count = study.seeds[size] if seeds is None else seeds
     if not 1 <= count <= FIRST_TUNING_SEED:
         raise ToybedError(f"seeds is {count}; allowed: at least 1, at most {FIRST_TUNING_SEED}")
-    if workers < 1:
-        raise ToybedError(f"workers is {workers}; allowed: at least 1")
     started = time.perf_counter()
     chosen = make_runs(
         study,

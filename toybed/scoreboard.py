@@ -78,7 +78,7 @@ def print_board(board: Mapping[str, Any]) -> None:
         table.add_row(word, _published(row), _given(row))
     console.print(table)
     for row in board["orders"]:
-        console.print(_order(row))
+        console.print(order_text(row))
     counts = ", ".join(f"{count} {word}" for word, count in board["tally"].items() if count)
     console.print(f"\n[bold]Of {len(board['findings'])} findings: {counts}.[/bold]")
     console.print(
@@ -117,7 +117,8 @@ def interval_text(part: Mapping[str, Any]) -> str:
     return f"{part['estimate']:.3g} [{part['low']:.3g}, {part['high']:.3g}]"
 
 
-def _order(row: Mapping[str, Any]) -> Text:
+def order_text(row: Mapping[str, Any]) -> Text:
+    """An order of objectives: the judgement, Kendall's tau, and both sides' values."""
     text = Text(f"\nThe order of {row['objectives']} objectives by {row['quantity']}: ", "bold")
     text.append(row["judgement"], f"bold {STYLES[row['judgement']]}")
     if row["tau"] is None:

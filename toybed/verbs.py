@@ -106,7 +106,7 @@ class Doctor:
 class Completion:
     """Print what makes a shell complete toybed's commands and options; --json says where it goes."""
 
-    shell: Positional[Literal["bash", "zsh", "tcsh"]]
+    shell: Positional[Literal["bash", "zsh"]]
     """Your shell."""
     json: bool = False
     """Print JSON: the script, and the command that installs it."""

@@ -22,7 +22,7 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 def render(frame: Frame, size: ConsoleDimensions) -> Group:
     """The frame for a terminal of that size."""
     shown = frame.lines[: len(COLOURS)]
-    head = Text.assemble(("toybed watch  ", "bold"), _status(frame))
+    head = Text.assemble(("toybed watch  ", "bold"), _status(frame), no_wrap=True, overflow="ellipsis")
     if not shown:
         waiting = f"\nNothing to see in {frame.store} yet. Start toybed run or toybed compare in another terminal."
         return Group(head, Text(waiting))
@@ -38,7 +38,7 @@ def render(frame: Frame, size: ConsoleDimensions) -> Group:
 
 def _status(frame: Frame) -> Text:
     runs = "run" if frame.finished == 1 else "runs"
-    done = f"{frame.finished} {runs} finished in {frame.store}"
+    done = f"{frame.finished} {runs} finished in {frame.store.name}"
     if frame.title is None:
         return Text(f"{done} · nothing is running", style="dim")
     share = "" if frame.progress is None else f", these {frame.progress:.0%} done"

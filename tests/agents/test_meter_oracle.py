@@ -59,13 +59,14 @@ def test_first_steps_against_a_walk_over_all_responses():
                 if before < WAS_USED / env.vocabulary or chance == 0:
                     continue
                 used += 1
-                values = (completion(table[run], prompt, token), completion(start[run], prompt, token), chance)
+                own = completion(table[run], prompt, token)
+                values = (own, completion(start[run], prompt, token), chance, now * own)
                 groups["abandoned" if now < FELL_TO * before else "kept"].append(values)
         assert float(measured[f"abandoned_{split}"][run]) == pytest.approx(len(groups["abandoned"]) / used)
         for name, values in groups.items():
-            for who, column in (("", 0), ("_start", 1), ("_random", 2)):
+            for who, column in (("", 0), ("_start", 1), ("_random", 2), ("_alone", 3)):
                 expected = np.mean([value[column] for value in values])
-                # float32 products of three factors, at most 147 of them in a mean
+                # float32 products of at most four factors, at most 147 of them in a mean
                 assert float(measured[f"completion_{name}{who}_{split}"][run]) == pytest.approx(expected, rel=1e-5)
 
 

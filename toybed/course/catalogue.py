@@ -91,7 +91,7 @@ def lesson(name: str) -> Lesson:
     for each in lessons().values():
         if name in (each.name, each.stem):
             return each
-    raise unknown("lesson", name, lessons(), "toybed course shows all; your own objective is written module:name")
+    raise unknown("lesson", name, lessons(), "toybed course shows all; for an objective of your own write module:name")
 
 
 def exercises() -> dict[str, Lesson]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,11 @@ def check(function: Any) -> None:
 def show(figure: Figure, name: str) -> None:
     """Show a figure in a notebook; as a script save it as ``name.png`` if ``TOYBED_FIGURES`` names a folder."""
     if "ipykernel" in sys.modules:
-        from IPython.display import Image, display
-
+        notebook = import_module("IPython.display")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=150)
-        display(Image(data=buffer.getvalue(), width=round(figure.get_size_inches()[0] * 100)))
+        width = round(figure.get_size_inches()[0] * 100)
+        notebook.display(notebook.Image(data=buffer.getvalue(), width=width))
     elif os.environ.get(FOLDER):
         folder = Path(os.environ[FOLDER])
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,27 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from toybed.course.grade import Grade
+
 RELATIVE, ABSOLUTE = 1e-5, 1e-7
 """An answer may differ by this much: float32 loses less in a sum of a few terms, and no known mistake hides in it."""
 SHOWN = 40
 """A tensor with more entries is named by its shape."""
 
 Function = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Grade:
-    """What is said about one function.
-
-    Attributes:
-        name: of the function.
-        right: whether it is right on every input.
-        message: for the student; several lines where it is not right.
-    """
-
-    name: str
-    right: bool
-    message: str
 
 
 def call(function: Function, given: Mapping[str, Any]) -> Any:
@@ -88,12 +75,20 @@ class Exercise:
         return self._wrong(seen, self.inputs[first], len(answers) - len(wrong))
 
     def mistaken_for(self, answers: Sequence[Any]) -> str | None:
-        """The message of the known mistake that gives these answers, where they are finite; None if there is none."""
-        pairs = [(a, given) for a, given in zip(answers, self.inputs, strict=True) if _finite(a)]
-        if all(same(answer, self.look(self.solution, given)) for answer, given in pairs):
-            return None
+        """The message of the known mistake that gives these answers; None if there is none.
+
+        If none gives all of them, one that does wherever they are finite: who forgets that 0 log 0 is 0 may have made
+        another mistake, too.
+        """
+        finite = [i for i, answer in enumerate(answers) if _finite(answer)]
+        if (message := self._gives(answers, range(len(answers)))) is not None:
+            return message
+        right = all(same(answers[i], self.look(self.solution, self.inputs[i])) for i in finite)
+        return None if right else self._gives(answers, finite)
+
+    def _gives(self, answers: Sequence[Any], places: Sequence[int]) -> str | None:
         for message, mistake in self.mistakes.items():
-            if all(same(answer, self.look(mistake, given)) for answer, given in pairs):
+            if all(same(answers[i], self.look(mistake, self.inputs[i])) for i in places):
                 return message
         return None
 
@@ -120,11 +115,11 @@ def exercise(
 
 
 def same(answer: Any, expected: Any) -> bool:
-    """Whether two answers are equal, shape included, up to rounding."""
+    """Whether two answers are equal, shape included, up to rounding; not a number equals itself."""
     a, b = as_tensor(answer), as_tensor(expected)
     if a is None or b is None or a.shape != b.shape:
         return False
-    return torch.allclose(a, b, rtol=RELATIVE, atol=ABSOLUTE)
+    return torch.allclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
 
 
 def _finite(answer: Any) -> bool:
@@ -179,4 +174,7 @@ def _place(error: BaseException, function: Function) -> str:
     """Where in the student's file an error was raised: the innermost line of it."""
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"\n  at        {Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line}" if own else ""
+    if not own:
+        return ""
+    place = "this cell" if "ipykernel" in own[-1].filename else Path(own[-1].filename).name
+    return f"\n  at        {place}, line {own[-1].lineno}: {own[-1].line}"

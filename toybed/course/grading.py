@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toybed.course.catalogue import Lesson, exercises, lesson, lessons
-from toybed.course.exercise import Grade
+from toybed.course.grade import Grade
 from toybed.course.writing import code_of
 from toybed.errors import ToybedError
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from typing import Any
 
 from toybed.course.catalogue import exercises
-from toybed.course.exercise import Grade
+from toybed.course.grade import Grade
 
 
 def main() -> None:

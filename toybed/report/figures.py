@@ -43,11 +43,8 @@ class Palette:
 
     def rules(self, *, dark: bool) -> Markup:
         """Declarations of all colours used."""
-        found = [
-            f"{self.variable(colour, words=words)}:{in_dark(colour) if dark else in_light(colour, words=words)}"
-            for colour, words in sorted(self.used)
-        ]
-        return Markup(";".join(found))
+        shown = in_dark if dark else in_light
+        return Markup(";".join(f"{self.variable(c, words=w)}:{shown(c, words=w)}" for c, w in sorted(self.used)))
 
 
 def contrast(one: str, other: str) -> float:
@@ -82,11 +79,12 @@ def in_light(colour: str, *, words: bool) -> str:
     return _towards(colour, "#000000", WHITE) if words and colour != WHITE else colour
 
 
-def in_dark(colour: str) -> str:
-    """A colour of a figure as it is shown on the dark ground: greys turned round, hues lightened."""
+def in_dark(colour: str, *, words: bool) -> str:
+    """A colour of a figure as it is shown on the dark ground: greys turned round, hues and words lightened."""
     red, green, blue = _channels(colour)
     if max(red, green, blue) - min(red, green, blue) <= 8:
-        return _mixed("#ececea", NIGHT, (red + green + blue) / 765)
+        turned = _mixed("#ececea", NIGHT, (red + green + blue) / 765)
+        return _towards(turned, WHITE, NIGHT) if words else turned
     return _towards(colour, WHITE, NIGHT)
 
 

@@ -35,14 +35,22 @@ TEXT = (
 
 @dataclass(frozen=True)
 class Row:
-    """One arm: what it reached and kept, and where its runs are."""
+    """An objective at a learning rate: what it reached and kept, and where its runs are.
+
+    Attributes:
+        objective, rate: what was run.
+        success, entropy: at the end, over the runs that did not diverge.
+        diverged: how many did.
+        arms: of the question, as it names them.
+        run: the id of the first of its runs.
+    """
 
     objective: str
     rate: float
     success: Interval
     entropy: Interval
     diverged: int
-    arm: str
+    arms: str
     run: str
 
 
@@ -72,7 +80,11 @@ def ranking(
     best = max(groups.values(), key=lambda arms: _different(records, arms), default=[])
     if _different(records, best) < FEWEST:
         return None
-    rows = [_row(arm, records[arm], runs[arm]) for arm in best]
+    # Arms may be the same runs, as where a choice ended at a setting that is an arm of its own.
+    same: dict[str, list[str]] = {}
+    for arm in best:
+        same.setdefault(runs[arm][0].id, []).append(arm)
+    rows = [_row(arms, records[arms[0]], runs[arms[0]]) for arms in same.values()]
     ordered = sorted(rows, key=lambda row: -np.nan_to_num(row.success.estimate, nan=-np.inf))
     setting = records[best[0]].setting
     assert setting is not None
@@ -103,10 +115,10 @@ def _different(records: Mapping[str, Records], arms: Sequence[str]) -> int:
     return len({_objective(records[arm]) for arm in arms})
 
 
-def _row(arm: str, records: Records, runs: Sequence[Run]) -> Row:
+def _row(arms: Sequence[str], records: Records, runs: Sequence[Run]) -> Row:
     success, entropy = (mean_interval(records.at(name, -1)) for name in (SUCCESS, ENTROPY))
     rate = runs[0].setting.learning.learning_rate
-    return Row(_objective(records), rate, success, entropy, records.diverged, arm, runs[0].id)
+    return Row(_objective(records), rate, success, entropy, records.diverged, ", ".join(arms), runs[0].id)
 
 
 def section(found: Sequence[Ranking]) -> Section | None:
@@ -123,7 +135,15 @@ def section(found: Sequence[Ranking]) -> Section | None:
 
 
 def _table(found: Ranking, *, folded: bool) -> Table:
-    columns = ("objective", "learning rate", "held-out success [95 %]", "final entropy [95 %]", "n", "diverged", "runs")
+    columns = (
+        "objective",
+        "learning rate",
+        "held-out success [95 %]",
+        "final entropy [95 %]",
+        "n",
+        "diverged",
+        "arm and run",
+    )
     rows = tuple(
         (
             row.objective,
@@ -132,7 +152,7 @@ def _table(found: Ranking, *, folded: bool) -> Table:
             _interval(row.entropy),
             str(row.success.n),
             str(row.diverged),
-            f"arm {row.arm}, first run {row.run}",
+            f"{row.arms}; first run {row.run}",
         )
         for row in found.rows
     )
@@ -154,7 +174,7 @@ def figure(found: Ranking) -> Figure:
                 continue
             axes.plot([left, right], [y, y], color=blue, linewidth=0.9, alpha=0.6)
             axes.plot([x, x], [low, high], color=blue, linewidth=0.9, alpha=0.6)
-            axes.plot(x, y, "o", color=blue, markersize=4)
+            axes.plot(x, y, "o", color=blue, markersize=4, label="objectives")
             name = row.objective if row.objective not in places else f"{row.objective}, rate {row.rate:g}"
             places[name] = (x, y)
         axes.set(title="Objectives", xlabel="final entropy (nats per token)", ylabel="held-out success")

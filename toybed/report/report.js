@@ -135,11 +135,14 @@
     return label;
   };
 
-  const draw = (panel) => {
+  // In the page before it is drawn: a chart asks how much room it has.
+  const draw = (panel, box) => {
     const holder = make("div", { class: "chart" });
     const frame = make("div", { class: "canvas" });
     const canvas = make("canvas", { role: "img", "aria-label": `${panel.title}; its numbers are in the tables below` });
     frame.append(canvas);
+    holder.append(make("h3", {}, panel.title), frame);
+    box.append(holder);
     const chart = new Chart(canvas, {
       type: "scatter",
       data: { datasets: panel.series.map(dataset) },
@@ -167,8 +170,7 @@
         chosen.append(choice(`log ${which}`, panel.log[which], (on) => { panel.log[which] = on; chart.redraw(); }));
       }
     }
-    holder.append(make("h3", {}, panel.title), frame, chosen);
-    return holder;
+    holder.append(chosen);
   };
 
   const open = (figure, button) => {
@@ -177,7 +179,7 @@
     if (!box) {
       box = make("div", { class: "charts" });
       plot.after(box);
-      for (const table of figure.querySelectorAll("table.data")) box.append(draw(panelOf(table)));
+      for (const table of figure.querySelectorAll("table.data")) draw(panelOf(table), box);
     }
     const closer = plot.hidden = !plot.hidden;
     box.hidden = !closer;

@@ -11,10 +11,9 @@
 # %%
 import torch
 
+from toybed import exact
 from toybed.course import check, show
 from toybed.envs import make
-from toybed.exact import entropy_flow as toybed_entropy_flow
-from toybed.exact import reward_gradient
 from toybed.plotting import COLOURS, panels
 
 # %% [markdown]
@@ -117,4 +116,4 @@ logits = world.demonstrator().double()
 p, paid = logits[0].exp(), world.rewards()[0].double()
 advantage = paid - (p * paid).sum()
 formula = -(p**2 * advantage * (p.log() + torch.special.entr(p).sum())).sum()
-assert torch.isclose(formula, toybed_entropy_flow(world, logits, -reward_gradient(world, logits)))
+assert torch.isclose(formula, exact.entropy_flow(world, logits, -exact.reward_gradient(world, logits)))

@@ -79,6 +79,7 @@ with panels(2, width=3.9, height=2.6) as (figure, axes):
         (axes[1], "The response's weight, long : short", [w[1].sum() / w[0].sum() for w in table.values()]),
     ):
         panel.barh(list(table), [float(v) for v in values], color=COLOURS[1])
+        panel.set_axisbelow(True)
         panel.axvline(1, color="#000000", linewidth=0.8)
         panel.set_title(title, fontsize=9)
         panel.invert_yaxis()

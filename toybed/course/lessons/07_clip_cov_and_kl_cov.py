@@ -112,10 +112,6 @@ with panels(2) as (figure, axes):
         label_ends(panel, ends)
     show(figure, "07_clip_cov_and_kl_cov")
 
-for name, results in runs.items():
-    end = [[float(run.curves[m].values[-1]) for run in results] for m in ("entropy_train", "reward_test")]
-    print(f"{name:9} entropy {sum(end[0]) / 2:.2f}, reward {sum(end[1]) / 2:.2f}")
-
 # %% [markdown]
 # Two seeds decide nothing. `toybed run entropy_law` and `toybed run interventions` ask the question with enough of
 # them, and at equal rollouts. And mind what else changes: the row `clip_cov` also widens the clip, as the scripts of

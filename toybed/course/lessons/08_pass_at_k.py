@@ -82,9 +82,11 @@ print(f"coverage of the solutions in 256 samples: base {covered[0]:.3f}, trained
 with panels(1, width=4.4) as (figure, (panel,)):
     ends = {}
     for name, values, colour in (("base", base, COLOURS[0]), ("trained", trained, COLOURS[2])):
-        panel.semilogx(KS, values, marker="o", base=2, color=colour)
+        panel.semilogx(KS, values, marker="o", color=colour)
         ends[name] = (KS[-1], values[-1], colour)
     panel.set(title="pass@k on held-out prompts", xlabel="k", ylim=(0, 1.05))
+    panel.set_xticks(KS, [str(k) for k in KS])
+    panel.minorticks_off()
     label_ends(panel, ends)
     show(figure, "08_pass_at_k")
 

@@ -111,5 +111,5 @@ assert earned(maml[0], adapts=False) < earned(joint[0], adapts=False)
 
 # %% [markdown]
 # That is the idea, where gradients are exact and options differ from the start. It is not a result about dialogues:
-# in `toybed run dialogue_collapse` adaptation is sampled and sub-policies are learned at the same time, and there the
-# master of MAML collapses, too. Which of the two differences does it is a question that you can ask.
+# in the main condition of `toybed run dialogue_collapse` adaptation is sampled and sub-policies are learned at the same
+# time, and there the master of MAML collapses, too. `toybed show dialogue_collapse` says what was tried since.

@@ -74,6 +74,7 @@ with panels(1, width=5.5, height=2.8) as (figure, (panel,)):
     panel.set(title="How often a rule is right without following anybody", xlim=(0, 1))
     panel.set_yticks(places, [rule.replace("_", " ") for rule in SHORTCUTS])
     panel.invert_yaxis()
+    panel.set_axisbelow(True)
     panel.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     show(figure, "10_shortcut_or_belief")
 

@@ -9,7 +9,7 @@
 # %%
 import torch
 
-from toybed.agents.config import Setting, Spec
+from toybed.agents.config import Setting, Spec, Supervised
 from toybed.agents.training import train_bases, train_runs
 from toybed.course import check, show
 from toybed.measures.update_anatomy import changed, changed_in_bf16, to_bf16
@@ -74,7 +74,10 @@ with panels(1, width=4.4) as (figure, (panel,)):
 # %%
 torch.set_num_threads(1)  # the networks are small
 RATES = (1e-5, 1e-3)
-setting = Setting(world=Spec("chain_reach", {"modulus": 13, "length": 3})).with_learning(updates=20, measure_every=20)
+setting = Setting(
+    world=Spec("chain_reach", {"modulus": 13, "length": 3}),
+    supervised=Supervised(steps=150, demonstrator={"noise": 0.35}),
+).with_learning(updates=20, measure_every=20)
 base = train_bases(setting, [0])
 runs = train_runs(setting, [0, 0], base.repeat(2, axis=0), learning_rates=RATES)
 

@@ -17,8 +17,8 @@ from toybed.testing import LAWS, examine, likenesses, subject_of
 # %% [markdown]
 # ## Four laws
 #
-# toybed has more; these find most bugs. At ratio 1 a loss is the plain policy gradient. Padding has no influence: not
-# its content, and not its length. The batch written twice has the same gradient (it is a mean, not a sum).
+# toybed has more. At ratio 1 a loss is the plain policy gradient. Padding has no influence: not its content, and not
+# its length. The batch written twice has the same gradient (it is a mean, not a sum).
 
 # %%
 laws = {law.name: law for law in LAWS}

@@ -20,9 +20,8 @@ def _spacing(weight: Tensor, bits: int = 7) -> Tensor:
     inputs=[{"weight": _t(1.0, 1.5, 3.0, 5.5)}, {"weight": _t(0.3, -0.3, 0.07)}, {"weight": _t(-1.9, 100.0)}],
     hint="weight.abs().log2().floor() is e; then 2.0 ** (e - 7).",
     mistakes={
-        "You count 8 bits after the first: the first one is always 1 and not stored, so 8 significant bits leave 7.": (
-            lambda w: _spacing(w, 8)
-        ),
+        "That is half of it: 8 significant bits are 7 after the first one, which is always 1 and not stored. (Half the "
+        "spacing is the step from which on a weight changes.)": lambda w: _spacing(w, 8),
         "That is the spacing of float32, which has 23 bits after the first.": lambda w: _spacing(w, 23),
         "That is the spacing of float16, which has 10 bits after the first. bfloat16 trades 3 of them for range.": (
             lambda w: _spacing(w, 10)
@@ -34,7 +33,6 @@ def _spacing(weight: Tensor, bits: int = 7) -> Tensor:
         "The spacing of negative numbers is that of their size: take abs first.": lambda w: (
             2.0 ** (w.log2().floor() - 7)
         ),
-        "That is half the spacing: the step from which on a weight changes.": lambda w: _spacing(w) / 2,
     },
 )
 def bf16_spacing(weight: Tensor) -> Tensor:
@@ -53,10 +51,7 @@ _WEIGHT = _t(1.5, 1.5, 1.5, 0.25, 0.25, -3.0, 0.01).bfloat16().float()
     ],
     hint="Round weight + step to bfloat16 and back, and compare with `!=`.",
     mistakes={
-        "Nothing is rounded: that is whether the float32 numbers differ.": lambda w, step: w + step != w,
-        "The *step* is rounded, which has bits of its own; it is the sum that has to fit.": (
-            lambda w, step: w + step.bfloat16().float() != w
-        ),
+        "The sum is not rounded: that is whether the float32 numbers differ.": lambda w, step: w + step != w,
         "A step of half the spacing is enough, because the sum is rounded to the *nearest* number.": (
             lambda w, step: step.abs() >= _spacing(w)
         ),

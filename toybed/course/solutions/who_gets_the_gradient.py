@@ -71,7 +71,7 @@ def _sum(log_ratio: Tensor, mask: Tensor) -> Tensor:
     hint="The sum of the log-ratios of a response's tokens over their number, `mask.sum(-1)`, and then exp.",
     mistakes={
         "That is the ratio of the whole response's probabilities, exp of the *sum*. Its spread grows with the length; "
-        "GSPO takes the mean, which is why its clip is a thousand times narrower than PPO's.": (
+        "GSPO takes the mean, which is why its clip is hundreds of times narrower than PPO's.": (
             lambda x, mask: _sum(x, mask).exp()
         ),
         "That is the mean of the ratios. GSPO's is the geometric mean: exp of the mean of the logarithms.": (

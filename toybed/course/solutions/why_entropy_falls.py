@@ -23,6 +23,9 @@ def _entropy(p: Tensor) -> Tensor:
         "That is the entropy in bits. Nats use the natural logarithm: `torch.log`, not `torch.log2`.": (
             lambda p: -(torch.xlogy(p, p) / torch.log(_t(2.0)[0])).sum()
         ),
+        "0 log 0 has to be 0, and the logarithm of 0 is not finite. `torch.xlogy(p, p)` takes care of that.": (
+            lambda p: -(p * p.log()).sum()
+        ),
         "The sign is turned round: the logarithm of a probability is negative, so entropy needs a minus.": (
             lambda p: torch.xlogy(p, p).sum()
         ),
