@@ -46,7 +46,7 @@ What a student should see
     learned grows from 0.94 to 1.48 of the reference: against the published advice, and by little. PlanExec decides
     little with six seeds: a fixed coefficient of 0.015 helps three of them and destroys three, so that hardly anything
     can be told from it by an interval (the numbers of about 0.4 are gains over this one). The falling target has more
-    pass@1 there than any fixed arm, 0.47 against 0.42 at most. And a first value matters more than a shape: schedules
+    pass@1 there than any fixed arm, 0.47 against 0.41 at most. And a first value matters more than a shape: schedules
     that started at 0.02 lost half of the seeds or all, whatever they fell to.
 """
 
