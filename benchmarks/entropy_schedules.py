@@ -19,7 +19,7 @@ Sweep
     target that falls; two controllers of the catalogue as they are, Entrocraft (whose target falls, too) and Entropic;
     two curricula at the reference; and a meta-learned bonus: five blocks, in multiples of a world's reference, learned
     by evolution strategies in worlds of the same kinds with other tables and other knobs, from a constant on. The
-    references are rough: they were set after trials on two to four other seeds of 0 to 0.1 in the three worlds.
+    references are rough: they were set after trials of 0 to 0.3 on two to four other seeds.
 Measure
     Exactly, at the end, on held-out prompts: pass@1, pass@64, and coverage@256 where responses can be listed (not in
     PlanExec). Each in units of how far apart the fixed arms lie in it. How far a schedule lies outside the frontier is
@@ -36,7 +36,18 @@ Rule of judgement
     itself: of these parts one in forty in each world may come out as supported by chance. What was changed after a
     result had been seen stands in AMENDMENTS.
 What a student should see
-    TO BE WRITTEN
+    Nothing that is outside everywhere, and nothing that is far outside anywhere. Of eleven schedules nine are inside
+    the frontier in at least one world; "rise and fall" and the meta-learned bonus are inside in none and outside in all
+    in none. What is won is won in the search with retries: a falling target lies outside there by 0.04 of the span of
+    the fixed arms [0.01, 0.06], the meta-learned bonus by 0.02 [0.002, 0.04]. In long-range chains the same falling
+    target has less of everything than the best fixed one (pass@64 0.85 against 0.97): it runs ahead of the entropy,
+    which hardly ever falls below it, so that no bonus is paid; Entrocraft and Entropic as they are lie far inside.
+    Curricula change next to nothing, but for the adaptive one, which costs a quarter of pass@1 in PlanExec. What was
+    learned grows from 0.94 to 1.48 of the reference: against the published advice, and by little. PlanExec decides
+    little with six seeds: a fixed coefficient of 0.015 helps three of them and destroys three, so that hardly anything
+    can be told from it by an interval (the numbers of about 0.4 are gains over this one). The falling target has more
+    pass@1 there than any fixed arm, 0.47 against 0.41 at most. And a first value matters more than a shape: schedules
+    that started at 0.02 lost half of the seeds or all, whatever they fell to.
 """
 
 from __future__ import annotations
@@ -79,7 +90,14 @@ RULE = (
     "one schedule, chosen on the other seeds, beats every fixed arm in every world: supported if so in all three, "
     "refuted if in one world every schedule is inside, else undecided"
 )
-AMENDMENTS: tuple[str, ...] = ()
+AMENDMENTS = (
+    "The first standard run had a reference of 0.01 in PlanExec, too near to where a bonus destroys the policy: at a "
+    "fixed 0.015 three of six seeds were lost, and schedules, which reach twice their mean, passed it. The claim was "
+    "undecided in all three worlds; of eleven schedules nine were refuted, and in PlanExec three were inside. The "
+    "reference there is 0.005 now, for schedules, curricula and the learned multiples; adaptive bonuses and how the "
+    "schedule is learned are as they were. The name of the fixed arm that is hardest to tell from the schedule was "
+    "added to what is told. The rule was not changed.",
+)
 
 
 # -- what is measured -----------------------------------------------------------------------------------------------
@@ -129,7 +147,7 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
 
 def _outcome(gained: Array) -> tuple[Outcome, Interval]:
     """Whether a schedule is outside the frontier (supported), inside (refuted), and the interval that says so."""
-    outside, inside = least(favoured(gained)), most(gained)
+    (_, outside), inside = least(favoured(gained)), most(gained)
     if outside.n < MIN_RUNS:
         return "undecided", outside
     if outside.low > 0:
@@ -153,7 +171,7 @@ def _chosen(
 ) -> Verdict:
     choice = _choice(every)
     own = np.stack([favoured(places[place]) for places in every.values()])  # [challengers, A, n]
-    interval = least(own[choice, :, np.arange(len(choice))].T)
+    hardest, interval = least(own[choice, :, np.arange(len(choice))].T)
     outcome: Outcome = "supported" if above(interval, 0.0) == "supported" else "undecided"
     if inside == len(every) and outcome != "supported":
         outcome = "refuted"
@@ -164,7 +182,8 @@ def _chosen(
         rule="gain of the schedule chosen on the other seeds, in the weighting that favours it there, over the fixed "
         "arm that is hardest to beat, in spans of the fixed arms: supported if it lies above 0 over each of them, "
         f"refuted if every schedule by itself gains less than {WORTH} in every weighting.",
-        sentence=f"{inside} of {len(every)} schedules are inside. {_spans(records, place)}",
+        sentence=f"Hardest to tell it from: {present(records, fixed_arms(place))[hardest].split('/')[1]}. {inside} of "
+        f"{len(every)} schedules are inside. {_spans(records, place)}",
     )
 
 
@@ -271,7 +290,7 @@ STUDY = register(
         figure=figure,
         caption=(
             "Held-out pass@1 against pass@64 at the end, by world: fixed coefficients (line, from none on), fixed "
-            "targets (squares) and what changes along the run (named; bars are 95 % intervals). Right: the learned "
+            "targets (squares) and what changes along the run (named; bars are 95 % intervals). Last: the learned "
             "schedule."
         ),
         search=SEARCH,

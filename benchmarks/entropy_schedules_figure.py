@@ -28,10 +28,11 @@ FIXED, TARGET, CHANGING, LEARNED = (plotting.COLOURS[i] for i in (0, 1, 2, 3))
 
 def figure(records: Mapping[str, Records]) -> Figure:
     """Pass@1 against pass@64 in each world, and the learned schedule."""
-    with plotting.panels(len(PLACES) + 1, width=4.4, height=4.2) as (page, axes):
-        for each, place in zip(axes[:-1], PLACES, strict=True):
-            _draw_world(each, records, place)
-        _draw_learned(axes[-1], records)
+    with plotting.grid(2, 2, width=5.6, height=4.2) as (page, rows):
+        *worlds, last = (axes for row in rows for axes in row)
+        for axes, place in zip(worlds, PLACES, strict=True):
+            _draw_world(axes, records, place)
+        _draw_learned(last, records)
     return page
 
 

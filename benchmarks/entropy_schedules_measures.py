@@ -66,13 +66,23 @@ def favoured(gained: Array) -> Array:
     return own
 
 
-def least(over: Array) -> Interval:
-    """The interval of the fixed arm that is hardest to beat: the one that reaches lowest, of gains ``[A, n]``.
+def least(over: Array) -> tuple[int, Interval]:
+    """The fixed arm that is hardest to tell from the challenger: the one whose interval reaches lowest.
 
     It lies above 0 only if those of all arms do, each of which is a test by itself: nothing is chosen, and a claim
-    that all of them are beaten needs no correction for their number.
+    that all of them are beaten needs no correction for their number. (Against the arm that is best on the other runs
+    alone, 7 % of simulated challengers that lie on the frontier came out as outside, where 2.5 % should: the choice is
+    at times wrong, and then the frontier is taken for lower than it is.)
+
+    Args:
+        over: gains ``[A, n]``.
+
+    Returns:
+        Its index, and the interval of the gain over it.
     """
-    return min((mean_interval(row) for row in over), key=lambda each: each.low if each.n else -np.inf)
+    intervals = [mean_interval(row) for row in over]
+    hardest = min(range(len(over)), key=lambda arm: intervals[arm].low if intervals[arm].n else -np.inf)
+    return hardest, intervals[hardest]
 
 
 def most(gained: Array) -> Interval:

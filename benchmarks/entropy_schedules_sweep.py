@@ -30,13 +30,15 @@ class Place:
         name: in words.
         setting: everything but the objective, the number of updates aside.
         reference: the coefficient that schedules are multiples of, and that curricula have.
-        coefficients: those of the frontier, from none to one that all measures but coverage suffer from.
+        coefficients: those of the frontier, from none to one that costs much of everything.
+        adaptive: five steps of an adaptive bonus, and a tenth of its cap.
     """
 
     name: str
     setting: Setting
     reference: float
     coefficients: tuple[float, ...] = ()
+    adaptive: float = 0.0
 
 
 def _setting(world: Spec, policy: Spec, supervised: Supervised, rate: float) -> Setting:
@@ -60,9 +62,9 @@ def _plans(**knobs: Any) -> Setting:
 
 MLP = Spec("mlp", {"width": 64, "embedding": 32})
 PLACES = {
-    "chains": Place("long-range chains", _chains(1600, modulus=97), 0.03, (0.0, 0.01, 0.03, 0.06, 0.1, 0.2)),
-    "search": Place("a search with retries", _search(retry=True), 0.1, (0.0, 0.03, 0.1, 0.2, 0.4, 0.8)),
-    "plans": Place("plans and their execution", _plans(), 0.01, (0.0, 0.002, 0.005, 0.01, 0.015, 0.02)),
+    "chains": Place("long-range chains", _chains(1600, modulus=97), 0.03, (0.0, 0.01, 0.03, 0.06, 0.1, 0.2), 0.03),
+    "search": Place("a search with retries", _search(retry=True), 0.1, (0.0, 0.03, 0.1, 0.2, 0.4, 0.8), 0.1),
+    "plans": Place("plans and their execution", _plans(), 0.005, (0.0, 0.002, 0.005, 0.01, 0.015, 0.02), 0.01),
 }
 """Where schedules are judged."""
 
@@ -137,8 +139,8 @@ def arms(size: str) -> dict[str, Setting]:
         base = _sized(place, UPDATES[size])
         every = {
             **_thinned({arm: bonus(base, c) for arm, c in _coefficients(name).items()}, size),
-            **_thinned({arm: _target(base, place.reference, t) for arm, t in _targets().items()}, size),
-            **_challengers(base, place.reference, size),
+            **_thinned({arm: _target(base, place.adaptive, t) for arm, t in _targets().items()}, size),
+            **_challengers(base, place, size),
         }
         found |= {f"{name}/{arm}": setting for arm, setting in every.items()}
     for name, school in SCHOOLS.items():
@@ -160,17 +162,17 @@ def bonus(setting: Setting, coefficient: float | dict[str, Any]) -> Setting:
     return replace(setting, objective=Spec("grpo", {"entropy_coefficient": coefficient}))
 
 
-def _target(setting: Setting, reference: float, target: float | dict[str, Any]) -> Setting:
-    """A bonus that is switched and adapted to hold a target; its step and its cap go with the world's reference."""
-    own = {"entropy_target": target, "coefficient_step": reference / 5, "coefficient_cap": 10 * reference}
+def _target(setting: Setting, adaptive: float, target: float | dict[str, Any]) -> Setting:
+    """A bonus that is switched and adapted to hold a target."""
+    own = {"entropy_target": target, "coefficient_step": adaptive / 5, "coefficient_cap": 10 * adaptive}
     return replace(setting, objective=Spec("adaptive_entropy_trl", own))
 
 
-def _challengers(base: Setting, reference: float, size: str) -> dict[str, Setting]:
-    fixed = bonus(base, reference)
+def _challengers(base: Setting, place: Place, size: str) -> dict[str, Setting]:
+    fixed = bonus(base, place.reference)
     every = {
-        **{arm: bonus(base, multiplied(shape, reference)) for arm, (_, shape) in COEFFICIENT_SCHEDULES.items()},
-        "target_anneal": _target(base, reference, {"kind": "linear", "start": 0.9, "end": 0.3}),
+        **{arm: bonus(base, multiplied(shape, place.reference)) for arm, (_, shape) in COEFFICIENT_SCHEDULES.items()},
+        "target_anneal": _target(base, place.adaptive, {"kind": "linear", "start": 0.9, "end": 0.3}),
         "entrocraft": replace(base, objective=Spec("entrocraft")),
         "entropic": replace(base, objective=Spec("entropic")),
         "easy_first": fixed.with_learning(curriculum=Curriculum("easy_first")),
