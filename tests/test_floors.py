@@ -24,7 +24,19 @@ FLOORS = (
     ("exact", "study", "store", "executors", "memory", "cluster", "runner", "plotting", "llm"),
     ("benchmarks",),
     (
-        *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
+        *(
+            "report",
+            "progress",
+            "listing",
+            "course",
+            "testing",
+            "mutants",
+            "checking",
+            "overlaying",
+            "evidence",
+            "merging",
+            "cli",
+        ),
         *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
     ),
 )

@@ -1,4 +1,4 @@
-"""The command line: ``toybed list | run | show | evidence | report | overlay | check | mutants | chat``.
+"""The command line: ``toybed list | run | show | evidence | report | merge | overlay | check | mutants | chat``.
 
 Only what computes imports torch, so that ``--help`` and ``list`` answer at once.
 """
@@ -179,6 +179,25 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Merge:
+    """Copy what other stores have into one: runs and answers that machines made apart."""
+
+    store: Annotated[Positional[Path], arg(metavar="STORE")]
+    """The file that gets all; made if missing."""
+    sources: Annotated[Positional[tuple[Path, ...]], arg(metavar="OTHER")] = ()
+    """The files that it takes from; they stay as they are."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed import merging
+
+        merging.print_merge(self.store, self.sources, as_json=self.json)
+
+
+@dataclass(frozen=True)
 class Overlay:
     """Lay logs of language models beside the toys: the law's fit, a signature in shares, the nearest toy runs."""
 
@@ -308,6 +327,7 @@ COMMANDS: dict[str, Any] = {
     "show": Show,
     "evidence": Evidence,
     "report": Report,
+    "merge": Merge,
     "overlay": Overlay,
     "check": Check,
     "mutants": Mutants,
