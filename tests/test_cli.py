@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from toybed import cli, objectives, study
+from toybed.agents.results import RunResult
 from toybed.envs import WORLDS
 from toybed.errors import ToybedError
 from toybed.store import Store
@@ -123,6 +124,8 @@ def test_show_tells_of_every_name(capsys: Capture, name: str) -> None:
         (["findings", "--quik"], ["unknown option '--quik': did you mean '--quick'?"]),
         (["findings", "--full"], ["unknown option '--full'"]),
         (["findings", "--workers", "0"], ["workers is 0", "at least 1"]),
+        (["merge", "all.sqlite"], ["nothing to take from"]),
+        (["merge", "all.sqlite", "no/such.sqlite"], ["no/such.sqlite does not exist"]),
         (["report"], ["toybed.sqlite does not exist", "toybed run", "--store"]),
         (["report", "--json"], ["toybed.sqlite does not exist"]),
         (["report", "--store", "no/such.sqlite"], ["no/such.sqlite does not exist"]),
@@ -144,6 +147,22 @@ def test_a_wrong_input_is_one_line(
 def test_cuda_where_there_is_none(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "torch finds no CUDA device" in refusal(capsys, "run", "entropy_law", "--device", "cuda")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_stores_are_merged(capsys: Capture, tmp_path: Path, options: list[str]) -> None:
+    for name in ("a", "b"):
+        with Store(tmp_path / f"{name}.sqlite") as store:
+            store.add_run(name, {}, 0, RunResult({}, None), {})
+    assert cli.main(["merge", "all.sqlite", "a.sqlite", "b.sqlite", *options]) == 0
+    said = capsys.readouterr().out
+    if options:
+        assert json.loads(said) == {"store": "all.sqlite", "runs": {"a.sqlite": 1, "b.sqlite": 1}}
+    else:
+        assert said == "a.sqlite: 1 run taken\nb.sqlite: 1 run taken\n"
+    with Store(tmp_path / "all.sqlite") as store:
+        assert store.finished() == {"a", "b"}
+    assert "named twice" in refusal(capsys, "merge", "a.sqlite", "b.sqlite", "a.sqlite")
 
 
 def test_nothing_is_made_for_a_wrong_input(capsys: Capture, tmp_path: Path) -> None:

@@ -242,6 +242,50 @@ def test_a_new_store_can_be_opened_by_several_at_once(tmp_path: Path) -> None:
         assert count(path, "runs") == 4
 
 
+# -- taking from another store -----------------------------------------------------------------------------------------
+def test_a_store_takes_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.sqlite", tmp_path / "two.sqlite"
+    with Store(one) as store:
+        add(store, "both", reward=curve(0.1))
+        add(store, "mine", reward=curve(0.2))
+        store.set_verdict("law", "quick", {"outcome": "supported"})
+    with Store(two) as store:
+        add(store, "both", reward=curve(0.9))
+        add(store, "theirs", reward=curve(0.3), entropy=curve(0.4))
+        store.add_base("base", {}, 0, np.array([1.5], np.float32))
+        store.set_verdict("law", "quick", {"outcome": "refuted"})
+        store.set_verdict("law", "full", {"outcome": "undecided", "seeds": 20})
+    with closing(sqlite3.connect(two)) as db:  # as the first format left it, with the columns in another order
+        db.execute("ALTER TABLE runs DROP COLUMN cause")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
+    with Store(one) as store:
+        assert store.take(two) == 1
+        assert store.take(two) == 0  # the second time there is nothing left
+        assert store.finished() == {"both", "mine", "theirs"}
+        values = {name: store.run(name).curves["reward"].values.tolist() for name in store.finished()}
+        assert values == {"both": [0.1], "mine": [0.2], "theirs": [0.3]}
+        assert store.run("theirs").curves["entropy"].values.tolist() == [0.4]
+        base = store.base("base")
+        assert base is not None and base.tolist() == [1.5]
+        assert [verdict["outcome"] for verdict in store.verdicts()] == ["undecided", "supported"]
+        assert store.manifest("theirs") == {"torch": "2"}
+    with Store(two) as store:
+        assert store.finished() == {"both", "theirs"}
+    with Store(one) as store:  # and others are to be had by then
+        other = tmp_path / "three.sqlite"
+        Store(other).__exit__()
+        assert store.take(other) == 0
+
+
+def test_nothing_is_taken_from_a_store_that_is_damaged(tmp_path: Path, filled: Path) -> None:
+    filled.write_bytes(filled.read_bytes()[:9000])
+    with Store(tmp_path / "one.sqlite") as store:
+        with pytest.raises(ToybedError, match=r"store\.sqlite is damaged"):
+            store.take(filled)
+        assert store.finished() == set()
+
+
 # -- files that cannot be used -----------------------------------------------------------------------------------------
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")

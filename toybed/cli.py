@@ -209,6 +209,25 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Merge:
+    """Copy what other stores have into one: runs and answers that machines made apart."""
+
+    store: Annotated[Positional[Path], arg(metavar="STORE")]
+    """The file that gets all; made if missing."""
+    sources: Annotated[Positional[tuple[Path, ...]], arg(metavar="OTHER")] = ()
+    """The files that it takes from; they stay as they are."""
+    json: bool = False
+    """Print JSON."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+    def __call__(self) -> None:  # noqa: D102
+        from toybed import merging
+
+        merging.print_merge(self.store, self.sources, as_json=self.json)
+
+
+@dataclass(frozen=True)
 class Overlay:
     """Lay logs of language models beside the toys: the law's fit, a signature in shares, the nearest toy runs."""
 
@@ -364,6 +383,7 @@ COMMANDS: dict[str, Any] = {
     "evidence": Evidence,
     "findings": Findings,
     "report": Report,
+    "merge": Merge,
     "overlay": Overlay,
     "check": Check,
     "mutants": Mutants,

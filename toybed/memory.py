@@ -1,8 +1,8 @@
 """How much memory there is, and how many runs may stand in a stack before a worker's share is full.
 
-A worker's peak is a line in the number S of its stack's runs, ``WORKER_BYTES + S * bytes of a run``: parameters,
-rollouts, activations and tables carry the run axis and nothing else grows. ``python -m toybed.benchmarks.memory``
-measures both numbers for every policy and world; the constants here are above all that it finds.
+A worker's peak is a line in the number S of its stack's runs: parameters, rollouts, activations and tables carry the
+run axis, and nothing else grows. ``python -m toybed.benchmarks.memory`` measures the line for every policy and world of
+the questions; the constants here are above what it found.
 """
 
 from __future__ import annotations
@@ -11,24 +11,32 @@ import math
 import os
 from pathlib import Path
 
-WORKER_BYTES = 400e6
-"""Of a process with torch and one run; at most 310 MB was measured."""
+from toybed.agents.config import Setting
 
-RESPONSE_BYTES = 120e3
-"""Of one response of an update, the exact measures of its run included; at most FIXME kB was measured."""
+WORKER_BYTES = 400e6
+"""Of a process with torch and no runs; up to 382 MB were measured."""
+
+RUN_BYTES, RESPONSE_BYTES = 30e6, 25e3
+"""Of a run, for parameters and exact measures, and of each response of its update; from a tenth to two thirds of their
+sum was measured."""
 
 SHARE = 0.8
 """Of the memory that is available when a sweep begins; the rest is for the caller and for others."""
 
 
 def available_memory() -> float:
-    """Bytes that this process and its workers may use: what is available, in the container too; infinity if unknown."""
+    """Bytes that this process and its workers may use, in a container what that leaves; infinity where not known."""
     return SHARE * min(_machine(), _container())
 
 
-def most_runs(responses: int, memory: float) -> int:
-    """How many runs, of so many responses an update each, fit a worker's memory; 1 at least."""
-    return max(1, int(min((memory - WORKER_BYTES) / (RESPONSE_BYTES * responses), 1e9)))
+def run_bytes(setting: Setting) -> float:
+    """The bytes that one more run adds to a stack, at most."""
+    return RUN_BYTES + RESPONSE_BYTES * setting.learning.prompts * setting.learning.group
+
+
+def most_runs(setting: Setting, memory: float) -> int:
+    """How many runs of a stack fit a worker's memory; 1 at least, for somebody has to try."""
+    return max(1, int(min((memory - WORKER_BYTES) / run_bytes(setting), 1e9)))
 
 
 def _machine() -> float:

@@ -250,8 +250,8 @@ def _parts(runs: Sequence[Run], workers: int, memory: float = math.inf) -> list[
     parts: list[list[Run]] = []
     for group in groups.values():
         learning = group[0].setting.learning
-        responses = learning.prompts * learning.group
-        most = min(max(1, STACK_RESPONSES // responses), most_runs(responses, memory))
+        most = max(1, STACK_RESPONSES // (learning.prompts * learning.group))
+        most = min(most, most_runs(group[0].setting, memory))
         count = math.ceil(len(group) / most)
         parts += [group[i::count] for i in range(count)]
     # No worker should wait while another does the odd stack out: split the last ones.

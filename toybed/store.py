@@ -23,6 +23,8 @@ from toybed.errors import ToybedError
 FORMAT = 2
 """Raised when the tables change; a store of a higher format was written by a newer toybed."""
 
+TABLES = ("bases", "runs", "curves", "verdicts")
+
 BUSY_SECONDS = 30  # how long another program's transaction is waited for
 
 _SCHEMA = """
@@ -105,7 +107,7 @@ class Store:
                 f"store {self.path} has format {found}, written by a newer toybed; this one reads up to {FORMAT}: "
                 "upgrade, or choose another file with --store"
             )
-        if tables and not (found and tables >= {"bases", "runs", "curves", "verdicts"}):
+        if tables and not (found and tables >= set(TABLES)):
             raise ToybedError(f"{self.path} is an SQLite file but not a toybed store; choose another with --store")
         return bool(tables)
 
@@ -204,6 +206,34 @@ class Store:
         with self._explained():
             rows = self._db.execute("SELECT verdict FROM verdicts ORDER BY study, seeds DESC, size, device").fetchall()
         return [json.loads(row[0]) for row in rows]
+
+    # -- other stores ----------------------------------------------------------------------------------------------
+    def take(self, source: str | Path) -> int:
+        """Keep what another store has and this one lacks, in one transaction; what both have stays as it is here.
+
+        Returns:
+            How many runs were taken.
+
+        Raises:
+            ToybedError: the source cannot be opened as a store.
+        """
+        Store(source).__exit__()  # it is whole, and of this format
+        with self._explained():
+            self._db.execute("ATTACH ? AS source", (str(source),))
+        try:
+            with self._transaction() as db:
+                taken = {}
+                for table in TABLES:
+                    # By name: in a store that was brought up to date they stand in another order.
+                    names = [f'"{row[0]}"' for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+                    columns = ", ".join(names)
+                    copied = db.execute(
+                        f"INSERT OR IGNORE INTO main.{table} ({columns}) SELECT {columns} FROM source.{table}"
+                    )
+                    taken[table] = copied.rowcount
+        finally:
+            self._db.execute("DETACH source")
+        return taken["runs"]
 
     # -- within ----------------------------------------------------------------------------------------------------
     @contextmanager
