@@ -1,11 +1,4 @@
-"""Sections of the report beside the questions'. Whoever has something to tell about a store adds one.
-
->>> from toybed.report import sections
->>> def mine(store, answers):
-...     return sections.Section("mine", "What I saw", "There are {} answers.".format(len(answers)))
->>> added = sections.add(mine)
->>> sections.remove(added)
-"""
+"""Sections of the report beside the questions': whoever has something to tell about a store adds one."""
 
 from __future__ import annotations
 
