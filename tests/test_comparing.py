@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from toybed import comparing, comparing_text, plotting
+from toybed import comparing, comparing_text, live, plotting, study
 from toybed.agents.config import Learning, Setting, Spec
 from toybed.agents.recipes import RECIPES, recipe, world_named
 from toybed.cli import main
@@ -18,7 +20,7 @@ from toybed.envs import WORLDS
 from toybed.errors import ToybedError
 from toybed.stats import mean_interval
 from toybed.store import Store
-from toybed.study import Records
+from toybed.study import Records, Run
 
 SMALL = {"on": "answer_bandit", "seeds": 3, "updates": 4}
 RANDOM = np.random.default_rng(0)
@@ -128,9 +130,6 @@ def test_the_arms_differ_in_objective_and_rate_alone() -> None:
 
 
 def test_a_comparison_has_its_runs_in_common_with_the_standard_question() -> None:
-    from toybed import study
-    from toybed.study import Run
-
     asked = study.get("entropy_law").runs("standard", 6, "cpu")
     for arm, setting in comparing._settings(("grpo", "rloo"), "chain_reach", None, None).items():
         assert [Run(setting, seed).id for seed in range(6)] == [run.id for run in asked[arm]]
@@ -150,6 +149,26 @@ def test_a_comparison_is_kept_and_is_the_same_when_asked_again(tmp_path: Path) -
     assert first.results().about[4] == {"objective": "kl_cov", "seed": 1}
     # From one base: they differ from the first update on, and not before.
     assert np.array_equal(first.records["grpo"]["reward_test"][:, 0], first.records["kl_cov"]["reward_test"][:, 0])
+
+
+def test_who_watches_hears_of_every_update_of_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the runner, and as far as the file that another terminal reads."""
+    monkeypatch.setattr(live, "EVERY", 0.0)
+    store, heard, titles = tmp_path / "s.sqlite", Counter[str](), set()
+    with live.Live(store, "a comparison") as seen:
+
+        def watch(runs: Sequence[Run], update: int, reward: float, entropy: float) -> None:
+            seen(runs, update, reward, entropy)
+            heard.update({run.id: 1 for run in runs})
+            now = live.read(store)
+            assert now is not None
+            titles.add(now.title)
+            assert now.stacks[-1].points[-1] == (update, reward, entropy)
+
+        compare("grpo", "rloo", store=store, watch=watch, **SMALL)
+    assert titles == {"a comparison"}
+    assert sorted(heard.values()) == [SMALL["updates"]] * 6
+    assert not live.live_file(store).exists()
 
 
 def test_dynamic_sampling_is_charged_for_what_it_samples() -> None:
