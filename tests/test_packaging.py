@@ -107,9 +107,11 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
         for package, folder in folders().items()
         for file in folder.glob("*.py")
     }
-    data = {"toybed/py.typed", "toybed/report/report.html.j2", "toybed/llm/claims.toml", "toybed/llm/published.toml"}
+    data = {"toybed/py.typed", "toybed/course/README.md"}
+    data |= {f"toybed/llm/{name}.toml" for name in ("claims", "findings", "published")}
+    data |= {f"toybed/report/{name}" for name in ("report.html.j2", "report.js", "style.css")}
+    data |= {f"toybed/report/vendor/{file.name}" for file in (ROOT / "toybed/report/vendor").iterdir()}
     data |= {f"toybed/course/lessons/{file.name}" for file in (ROOT / "toybed/course/lessons").glob("*.py")}
-    data |= {"toybed/course/README.md"}
     assert listed == modules | data
     assert {name.split("/")[0] for name in listed} == {"toybed"}
 
