@@ -48,13 +48,14 @@ ROWS = {
     "solution_unshaped": "solutions, ratios",
     "solution_imitated": "solutions, imitated",
     "table_grpo": "table: GRPO",
+    "table_far": "table: GRPO, 4x updates",
     "table_indicative": "table: indicative",
     "table_located": "table: located",
     "table_full": "table: full",
     "table_noise_0.25": "table: full, noise .25",
 }
-CUTS = ("none", "noise_0.1", "all", "solution", "table_grpo")
-"""Rows before which a line is drawn."""
+CUTS = ("none", "noise", "all", "solution", "table")
+"""How rows begin before whose first one a line is drawn."""
 
 
 def figure(records: Mapping[str, Records]) -> Figure:
@@ -90,7 +91,7 @@ def _draw_rows(axes: Axes, records: Mapping[str, Records]) -> None:
             axes.plot(mean, -i, "o", color=plotting.COLOURS[1], markerfacecolor=face, markersize=size)
         values = records[arm].at(ALL, -1)
         axes.plot(values, np.full(len(values), -i), "o", color=plotting.COLOURS[1], markersize=3, alpha=0.25)
-        if arm in CUTS:
+        if any(arm.startswith(cut) and not rows[i - 1].startswith(cut) for cut in CUTS):
             axes.axhline(0.5 - i, color="#777777", linewidth=0.6)
     axes.axvline(1 - HARD, color="#777777", linestyle="--", linewidth=0.9)
     axes.set_yticks([-float(i) for i in range(len(rows))], [ROWS[arm] for arm in rows], fontsize=7)
