@@ -33,11 +33,10 @@ def own_traces(size: str) -> Mapping[str, Setting]:
 
 
 def own_plans(size: str) -> Mapping[str, Setting]:
-    """GRPO, and HICRA and its placebo at the published strength, from both bases: not every size has them all."""
+    """GRPO from both bases, and HICRA and its placebo at the published strength from one: not every size has them."""
     raised = {
-        f"{name}_{ALPHA:g}_{level}": replace(phases.setting(size, level), objective=Spec(objective, {"alpha": ALPHA}))
+        f"{name}_{ALPHA:g}_75": replace(phases.setting(size, "75"), objective=Spec(objective, {"alpha": ALPHA}))
         for name, objective in (("hicra", "hicra"), ("placebo", "hicra_random"))
-        for level in phases.LEVELS
     }
     return {f"grpo_{level}": phases.setting(size, level) for level in phases.LEVELS} | raised
 
@@ -163,12 +162,13 @@ register(
         (),
         (
             Part(
-                "accuracy, HICRA less its placebo, mean over bases",
+                "accuracy, HICRA less its placebo",
                 lambda r: gain(r, f"hicra_{ALPHA:g}", f"placebo_{ALPHA:g}", ACCURACY),
             ),
         ),
         own_plans,
-        note="half of all tokens plan here, so that the placebo reaches half of them, too",
+        note="from the base that executes right with 0.75 (a first quick run, undecided, was from both); half of all "
+        "tokens plan here, so that the placebo reaches half of them, too",
     ),
 )
 register_ranked(
