@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -175,7 +176,7 @@ def read_only(config: Faults, folder: Path, luck: random.Random) -> Case:
     store.chmod(0o444)
     folder.chmod(0o555)
     for path in (store, folder / "new.sqlite"):
-        said = _as_nobody(lambda path=path: _opened(path))
+        said = _as_nobody(partial(_opened, path))
         if "cannot be written" in said:
             case.count("said in one line")
         else:
