@@ -175,7 +175,14 @@ def test_the_worlds_own_measures_are_curves():
 
 def test_an_option_that_the_demonstrator_has_not_is_named():
     with pytest.raises(ToybedError, match="unknown option of ToolSearch's demonstrator 'noise'"):
-        train("grpo", seeds=1, world="tool_search", policy="tabular", updates=1)
+        train(
+            "grpo",
+            seeds=1,
+            world="tool_search",
+            policy="tabular",
+            supervised=Supervised(demonstrator={"noise": 0.35}),
+            updates=1,
+        )
 
 
 @pytest.mark.parametrize("policy", ["tabular", "mlp"])
