@@ -500,3 +500,40 @@ def test_the_command_runs_what_is_missing_and_then_nothing(
     out = capsys.readouterr().out
     assert "Of 1 findings" in out
     assert Path("findings.png").stat().st_size > 1000
+
+
+# -- in the report -----------------------------------------------------------------------------------------------------
+def test_a_report_has_the_findings_whose_runs_are_there_and_none_without(tmp_path, monkeypatch) -> None:
+    """Of one question; the others' findings are said to wait."""
+    with Store(tmp_path / "s.sqlite") as store:
+        assert scoreboard.section(store, []) is None
+        monkeypatch.setattr(findings, "kept_records", lambda size, _: kept if size == "quick" else ({}, {}))
+        contrast = next(c for c in CONTRASTS.values() if c.question == "search_squeeze")
+        monkeypatch.setattr(
+            findings, "finding_row", lambda finding, records, seeds: told(finding, contrast, records, seeds)
+        )
+        made = {"search_squeeze": {}}
+        kept = (made, {"search_squeeze": 3})
+        section = scoreboard.section(store, [])
+    assert section is not None
+    assert "37 wait for runs" in section.text
+    [table] = section.tables
+    assert [row[0] for row in table.rows] == ["agrees"]
+    assert section.figure is not None
+
+
+def told(finding, contrast, records, seeds):
+    """As a row is made, of one contrast whose measure is known."""
+    row = vars(finding) | {"note": "", "parts": [], "judgement": "not tested"}
+    if finding.id != contrast.finding:
+        return row
+    part = {"what": "a difference", "rule": "above 0", "judgement": "agrees", "n": 3}
+    part |= {"estimate": 1.0, "low": 0.5, "high": 1.5, "margin": 1.0}
+    return row | {"judgement": "agrees", "parts": [part], "question": contrast.question, "seeds": 3}
+
+
+def test_findings_whose_runs_are_missing_are_not_judged() -> None:
+    board = findings.board({}, {})
+    assert board["tally"]["not tested"] == len(board["findings"])
+    assert all(row["note"].endswith("are missing") for row in board["findings"])
+    assert board["orders"] == []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -199,15 +200,26 @@ def make_records(
     return records, seeds
 
 
+def kept_records(size: str, store: Store) -> tuple[dict[str, dict[str, Records]], dict[str, int]]:
+    """The same of those questions whose runs are all in the store; nothing is run."""
+    records, seeds = {}, {}
+    for name, question in needed().items():
+        with suppress(ToybedError):
+            records[name] = runner.load_records(question, size, question.seeds[size], "cpu", store)
+            seeds[name] = question.seeds[size]
+    return records, seeds
+
+
 # -- the board ---------------------------------------------------------------------------------------------------------
 def board(records: Mapping[str, Arms], seeds: Mapping[str, int], table: Findings | None = None) -> dict[str, Any]:
-    """What there is to say: a row for each finding, the orders, and how many agree."""
+    """What there is to say: a row for each finding, how many agree, and the orders where all runs are there."""
     table = findings() if table is None else table
     rows = [finding_row(finding, records, seeds) for finding in table.findings]
     counts = Counter(row["judgement"] for row in rows)
+    quantities = ("accuracy", "entropy") if {each.question for each in ranked().values()} <= set(records) else ()
     return {
         "findings": rows,
-        "orders": [order_row(quantity, table.orders, records) for quantity in ("accuracy", "entropy")],
+        "orders": [order_row(quantity, table.orders, records) for quantity in quantities],
         "tally": {word: counts[word] for word in JUDGEMENTS},
     }
 
@@ -218,6 +230,8 @@ def finding_row(finding: Finding, records: Mapping[str, Arms], seeds: Mapping[st
     if finding.id not in contrasts():
         return row | {"judgement": "not tested", "parts": [], "note": "no contrast was written for it"}
     contrast = contrasts()[finding.id]
+    if contrast.question not in records:
+        return row | {"judgement": "not tested", "parts": [], "note": f"the runs of {contrast.question} are missing"}
     parts = [part.judge(records[contrast.question]) for part in contrast.parts]
     back = {word: outcome for outcome, word in IN_WORDS.items()}
     judgement = IN_WORDS[all_of([back[part["judgement"]] for part in parts])]

@@ -12,7 +12,7 @@ from rich.console import Console
 WELCOME = (
     ("To run a benchmark", "toybed run entropy_law --quick"),
     ("To check your own objective", "toybed check my_losses:my_loss"),
-    ("To teach with it", "toybed compare grpo kl_cov --on ChainReach"),
+    ("To teach with it", "toybed course --to lessons"),
 )
 """What each of three kinds of people comes for, and the command to begin with."""
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as Printed
 from rich.text import Text
 
 from toybed import findings, plotting
 from toybed.errors import ToybedError
 from toybed.progress import Bar
+from toybed.report.sections import Answers, Section, Table
 from toybed.store import Store
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def write(board: Mapping[str, Any], out: Path) -> None:
 def print_board(board: Mapping[str, Any]) -> None:
     """One table of all findings, the orders, and the tally."""
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), show_edge=False)
+    table = Printed(box=None, pad_edge=False, padding=(0, 2, 1, 0), show_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("finding, and what was published", overflow="fold", ratio=1)
     table.add_column("what the toy gives", overflow="fold", ratio=1)
@@ -133,6 +134,39 @@ def order_text(row: Mapping[str, Any]) -> Text:
         listed = ", ".join(f"{name} {there:g} / {here:.3g}" for name, there, here in both)
         text.append(f"  {table['source']}, {table['of']}: {listed}; tau {table['tau']:.2f}\n", "dim")
     return text
+
+
+# -- the report --------------------------------------------------------------------------------------------------------
+def section(store: Store, answers: Answers) -> Section | None:
+    """The findings in a report, of the largest size of which the store has runs; None where it has none."""
+    for size in ("standard", "quick"):
+        records, seeds = findings.kept_records(size, store)
+        if records:
+            return _told(findings.board(records, seeds), size)
+    return None
+
+
+def _told(board: Mapping[str, Any], size: str) -> Section:
+    tested = [row for row in board["findings"] if row["parts"]]
+    missing = len(board["findings"]) - len(tested)
+    counts = ", ".join(f"{count} {word}" for word, count in board["tally"].items() if count)
+    table = Table(
+        "Published findings beside what the toys give",
+        ("judgement", "finding, and what was published", "what the toy gives"),
+        tuple((row["judgement"], _published(row).plain, _given(row).plain) for row in tested),
+    )
+    orders = tuple((order_text(row).plain.strip(),) for row in board["orders"])
+    return Section(
+        "findings",
+        "Published findings in the toys",
+        f"Of {len(board['findings'])} findings: {counts}; size {size}. A finding agrees where the whole interval lies "
+        "where the publication says, and disagrees where it lies on the other side. Explanations were written after "
+        "the runs and are no results." + (f" {missing} wait for runs: toybed findings." if missing else ""),
+        (table, Table("Orders of objectives", ("published against toy",), orders)) if orders else (table,),
+        figure({**board, "findings": tested}),
+        "How far each part of a finding lies from its threshold, in half-widths of its 95 % interval; to the right: "
+        "as published.",
+    )
 
 
 # -- the picture -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import toybed
-from toybed import runner, study
+from toybed import runner, scoreboard, study
 from toybed.errors import ToybedError
 from toybed.listing import interval_text, worlds_text
 from toybed.report import literature, manifests, ranking, sections
@@ -89,6 +89,7 @@ def _page(store: Store, answers: list[dict[str, Any]], figures: Path | None) -> 
         rankings += [ranked] if ranked else []
     beside = [
         ranking.section(rankings),
+        scoreboard.section(store, answers),
         *sections.added(store, answers),
         literature.section(answer["study"] for answer in answers),
         manifests.section(store, answers),

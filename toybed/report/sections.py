@@ -19,7 +19,7 @@ class Table:
     Attributes:
         caption: what it shows.
         columns: their names.
-        rows: as many cells each; a cell that is "supported", "refuted" or "undecided" is shown as an outcome.
+        rows: as many cells each; an outcome or a judgement ("supported", "agrees", ...) is shown as one.
         folded: whether it is shown on request only.
     """
 
