@@ -35,19 +35,17 @@ Rule of judgement
     AMENDMENTS, and in every report. Intervals are over training seeds, in one drawn world; which prompts are in each
     half, and the shuffled places, are drawn by the seed.
 What a student should see
-    (Numbers of the last standard run, before the third rate, and with halves of the prompts and shuffled places that
-    all seeds shared. There is none with these yet.)
     At a low rate all algorithms change 99.6 % of the weights in float32 and 35-37 % in bf16; at a hundred times the
-    rate 96 % in bf16, too. Against the length of the update all algorithms lie on one curve, and SFT as well: at
-    equal rate and steps it changes 50 %, because it goes 1.9 times as far; brought to the same length 45.7 % against
-    GRPO's 44.9 %. On its own responses, or on data of the base's kind, SFT is as sparse as RL. Where weights are kept
-    in bf16 throughout, those change that a single step of the learning rate can move (23.8 % against 22.6 %
-    predicted), in SFT and RL alike. The update is of full rank (0.98), and so are its entries in shuffled places
-    (0.99); its effective rank is not small (0.74, shuffled 0.83). Runs from one base change the same weights, 1.7 to
-    3.1 times chance, most of it because small weights are the ones that round away: where chance knows their size 1.2
-    times, and 1.01 in pure bf16. There the subnetwork alone recovers the full run, and so do other weights of the
-    same size (99 %); with float32 masters it recovers 76 %, others 45 %: what moves too little to show in bf16 has
-    its part in the gain.
+    rate 96 % in bf16, too. Against the length of the update all algorithms lie on one curve at all three rates, and SFT
+    as well, the farthest by 0.6 %: at equal rate and steps it changes 50 %, because it goes 1.9 times as far; brought
+    to the same length 45.7 % against GRPO's 44.9 %. On its own responses, or on data of the base's kind, SFT is as
+    sparse as RL. Where weights are kept in bf16 throughout, those change that a single step of the learning rate can
+    move (23.7 % against 22.6 % predicted), in SFT and RL alike. The update is of full rank (0.98), and so are its
+    entries in shuffled places (0.99); its effective rank is not small (0.74, shuffled 0.83). Runs from one base change
+    the same weights, 1.7 to 3.1 times chance, most of it because small weights are the ones that round away: where
+    chance knows their size 1.2 times, and 1.01 in pure bf16. There the subnetwork alone recovers the full run, and so
+    do other weights of the same size (99 %); with float32 masters it recovers 76 %, others 45 %: what moves too little
+    to show in bf16 has its part in the gain.
 """
 
 from __future__ import annotations
