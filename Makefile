@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One torch thread a process: stacked runs use the machine by processes (see README, "Speed").
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint reference clean
 
 demo: $(VENV)/ready
 	$(BIN)/toybed run entropy_law --store build/demo.sqlite --report report.html
@@ -22,6 +22,9 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
 	touch $@
+
+reference: $(VENV)/ready
+	$(BIN)/python -m toybed.reference build/reference
 
 clean:
 	rm -rf $(VENV) build report.html

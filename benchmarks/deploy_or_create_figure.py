@@ -55,16 +55,19 @@ def _draw_dial(axes: Axes, records: Mapping[str, Records]) -> None:
         "transformer": {"marker": "D", "markersize": 6},
         "table": {"marker": "o", "markersize": 7, "markerfacecolor": "none"},
     }
+    heights = [0.0, 1.0]
     for policy, style in styles.items():
         for measure, colour in (("hybrid_planning", BLUE), ("hybrid_execution", RED)):
             for q in (q for q in EXECUTIONS if dial(policy, q) in records):
                 own = records[dial(policy, q)]
                 place = (mean_of_found(own.at("exec_accuracy", 0)), mean_of_found(recovered(own, measure)))
                 axes.plot(*place, linestyle="", color=colour, **style)  # type: ignore[arg-type]
+                heights.append(place[1])
     axes.text(0.71, 0.62, "RL's plans", color=BLUE, fontsize=8)
-    axes.text(0.71, 0.14, "RL's executions", color=RED, fontsize=8)
+    axes.text(0.77, 0.2, "RL's executions", color=RED, fontsize=8)
+    axes.text(0.71, 0.9, "● MLP  ◆ transformer", color="#555555", fontsize=8)
     axes.set(title="Whose plans, whose executions", xlabel="right executions of the base, q", ylabel="recovered share")
-    axes.set(xlim=(0.7, 1), ylim=(-0.08, 1.02))
+    axes.set(xlim=(0.7, 1), ylim=(np.nanmin(heights) - 0.08, np.nanmax(heights) + 0.08))
 
 
 def _draw_tokens(axes: Axes, records: Mapping[str, Records]) -> None:
