@@ -306,9 +306,12 @@ class MLPPerHead(Policy):
     def forward(self, observation: Tensor) -> Tensor:
         """Logits ``[S, N, V]`` for ``observation [S, N, F]``, each by the network of its head."""
         own = observation[..., 1:] if self._headed else observation
-        logits = torch.stack([network(own) for network in self.networks], -2)
-        head = observation[..., :1] if self._headed else torch.zeros_like(observation[..., :1])
-        return logits.gather(-2, head[..., None].expand(-1, -1, 1, logits.shape[-1])).squeeze(-2)
+        first, *others = (network(own) for network in self.networks)
+        logits: Tensor = first
+        for number, of_head in enumerate(others, 1):
+            # Chosen one by one: each network gets a gradient that lies in memory as its logits do, also in a stack.
+            logits = torch.where(observation[..., :1] == number, of_head, logits)
+        return logits
 
     def output(self) -> tuple[nn.Parameter, ...]:
         """Weights and biases of all last layers."""

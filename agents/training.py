@@ -183,7 +183,7 @@ def setting_of(changes: Mapping[str, Any]) -> Setting:
     for name in learning:
         if name not in allowed:
             raise unknown("argument of train", name, [*allowed, *OF_SETTING, "device", "seeds"])
-    if isinstance(own.get("heads"), int):
+    if "heads" in own and not isinstance(own["heads"], Heads):
         own["heads"] = Heads(own["heads"])
     if "probes" in own:
         own["probes"] = tuple(probe if isinstance(probe, str) else name_of(probe) for probe in own["probes"])

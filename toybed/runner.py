@@ -192,7 +192,7 @@ def _train(
     store: Store,
     executor: Executor,
     progress: Progress,
-    watch: Watch | None,
+    watch: Watch | None = None,
 ) -> None:
     """Train runs whose starts are all in the store; keep the ends of those that are wanted."""
     parts = _parts(runs, executor.workers, executor.memory)

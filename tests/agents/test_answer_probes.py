@@ -248,7 +248,7 @@ def test_a_probe_works_where_its_world_is(probe, answers):
     env = make("tool_search", **SMALL, set_size=answers, device="cpu")
     if probe == "masters":
         env = make("mi_dialogue", level="both", turns=4, hold=2, n_types=answers, held_out=1, device="cpu")
-    if probe == "hybrids":
+    if probe in ("hybrids", "reward_bits"):
         env = make("plan_exec", types=4, stages=answers, skills=3, values=5, nvalid=1, device="cpu")
     table = random_tables(env)
     given = {"seeds": range(len(table))} if probe in DRAWING else {}
