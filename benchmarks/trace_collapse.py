@@ -41,16 +41,16 @@ Rule of judgement
     AMENDMENTS, and in every report.
 What a student should see
     The published direction does not show. With memory the smallest policy writes more after RL (0.57 to 0.75 of the
-    events; validity 0.35 to 0.48), and its accuracy hardly moves (0.42 to 0.44). At 64 units (0.55 to 0.62) nothing
-    holds the trace in place: three of four seeds write more (0.7 to 0.8) and one less (0.4), and at a third of the rate
-    all four write less (0.57 to 0.42), at the same accuracy. The answer owes it little: after a trace of skips accuracy
-    is 0.50 at 8 units, more than with the policy's own, and 0.60 at 64. Where writing costs, the trace is gone and
-    accuracy at 8 units is 0.48: it need not be there. Without memory it must: RL fills it (0.32 to 0.99 at 8 units,
-    0.38 to 0.96 at 64) and accuracy rises from 0.31 to 0.63 and from 0.41 to 0.83, while the share of right ones among
-    the written falls (0.88 to 0.75 at 64); a cost empties it all the same, and accuracy falls to chance (0.20), though
-    a written trace would have paid more. Paid for the trace as well, policies answer better: 0.90 without memory at 64
-    units. A right trace, written for it, is read (accuracy 0.90 to 1.00 at 8 and 64 units): what is missing is writing
-    it. A base that never skipped does not learn to by RL on answers.
+    events; validity 0.35 to 0.47), and its accuracy hardly moves (0.42 to 0.43). At 64 units (0.56 to 0.63) nothing
+    holds the trace in place: four of six seeds write more (0.6 to 0.9) and two less (0.2 and 0.4), and at a third of
+    the rate two write more (0.6) and four less (0.2 to 0.4), at about the same accuracy. The answer owes it little:
+    after a trace of skips accuracy is 0.49 at 8 units, more than with the policy's own, and 0.61 at 64. Where writing
+    costs, the trace is gone and accuracy at 8 units is 0.47: it need not be there. Without memory it must: RL fills it
+    (0.31 to 0.99 at 8 units, 0.36 to 0.95 at 64) and accuracy rises from 0.32 to 0.64 and from 0.41 to 0.85, while the
+    share of right ones among the written falls (0.90 to 0.75 at 64); a cost empties it all the same, and accuracy falls
+    to chance (0.20), though a written trace would have paid more. Paid for the trace as well, policies without memory
+    answer better: 0.92 at 64 units. A right trace, written for it, is read (accuracy 0.93 to 1.00 at 8 and 64 units):
+    what is missing is writing it. A base that never skipped does not learn to by RL on answers.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ AMENDMENTS = (
     "that arms that share a base began with slightly different numbers. And the world's directed questions had been "
     "changed meanwhile: they come in pairs about one story now. The four deciding parts had come out as refuted, "
     "supported, undecided and undecided. Agreement with a rule that most directed questions follow is told since then.",
+    "A review then asked for more seeds: six in the place of four, with nothing else changed.",
 )
 
 
