@@ -18,8 +18,10 @@ Sweep
     grows, rises and falls, stops half-way or oscillates, each on average the reference coefficient of its world; a
     target that falls; two controllers of the catalogue as they are, Entrocraft (whose target falls, too) and Entropic;
     two curricula at the reference; and a meta-learned bonus: five blocks, in multiples of a world's reference, learned
-    by evolution strategies in worlds of the same kinds with other tables and other knobs, from a constant on. The
-    references are rough: they were set after trials of 0 to 0.3 on two to four other seeds.
+    by evolution strategies in worlds of the same kinds with other tables (of chains and searches with other knobs,
+    too), from a constant on. The references are rough: they were set after trials of 0 to 0.3 on two to four other
+    seeds, and that of plans was halved after the judged seeds had been seen (AMENDMENTS), where it was learned with
+    twice as much.
 Measure
     Exactly, at the end, on held-out prompts: pass@1, pass@64, and coverage@256 where responses can be listed (not in
     PlanExec). Each in units of how far apart the fixed arms lie in it. How far a schedule lies outside the frontier is

@@ -77,6 +77,7 @@ register(
             ),
             Part("share of the gain at 1/12 of the run, less 1/12", lambda r: spent_early(r["grpo"], "reward_test")),
         ),
+        note="asks whether more is spent by then than an even share, and not whether it is three quarters",
     ),
     Contrast("law-predicts", "entropy_law", ("grpo",), (_gap("exp", "constant"),)),
     Contrast(
@@ -108,7 +109,8 @@ register(
         (),
         (Part("mean covariance of the top 2 % of tokens over that of all", _tail, "above", HEAVY),),
         own,
-        note="of the base, as the publication's table is of training step 1; exact, over all responses",
+        note="of the base, as the publication's table is of training step 1; exact, over all responses; 10 times is "
+        "our reading of >> 1, and for most of the covariance to lie in 2 % of the tokens it would be 25 times",
     ),
     Contrast(
         "clip-higher-breaks-law",

@@ -146,7 +146,8 @@ register(
         ("grpo",),
         tuple(_holds(name, target) for name, target in TARGETS.items()),
         own,
-        note="by TRL's controller, at three levels",
+        note="by TRL's controller, at three levels; asks whether entropy is nearer to the level than without, and "
+        "held_entropy whether it stays within a tenth",
     ),
     Contrast(
         "held-entropy-still-learns",

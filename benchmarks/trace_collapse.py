@@ -37,7 +37,7 @@ Rule of judgement
     parts decide, all with memory: the smallest policy's validity falls by more than 0.05; its accuracy by less than
     0.03; the largest one's validity falls by less than 0.05; and validity beside a right answer is higher in the
     largest than in the smallest. Refuted if one refutes, supported if all support. All else is judged beside it.
-    Four seeds are few, and all have one bank of stories. What was changed after a result had been seen stands in
+    Six seeds are few, and all have one bank of stories. What was changed after a result had been seen stands in
     AMENDMENTS, and in every report.
 What a student should see
     The published direction does not show. With memory the smallest policy writes more after RL (0.57 to 0.75 of the

@@ -233,7 +233,8 @@ def _order(records: Mapping[str, Records], arm: str, level: str) -> Verdict:
         above(interval, 0.0),
         *interval,
         rule="updates from half of the execution entropy gone to half of the planning entropy given the problem gone, "
-        "what never comes counted as the last update: supported above 0, refuted below.",
+        "what never comes counted as the last update, runs in which neither comes left out: supported above 0, refuted "
+        "below.",
         sentence=f"{_when(own)}. At the start {' and '.join(starts)} nats; at the end "
         f"{mean_of(own.at(EXECUTION, -1))} and {mean_of(own.at(PLANNING, -1))}; success "
         f"{mean_of(own.at(ACCURACY, 0))} to {mean_of(own.at(ACCURACY, -1))}.",

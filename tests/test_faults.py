@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from toybed import runner
 from toybed.benchmarks import faults_sweep
 from toybed.benchmarks.faults import CASES
 from toybed.benchmarks.faults_sweep import Telling, faults_of, tiny_runs
+from toybed.errors import ToybedError
 from toybed.executors import Here
-from toybed.memory import WORKER_BYTES
+from toybed.memory import WORKER_BYTES, _container
 from toybed.store import Store
 
 RUNS = 40
@@ -99,9 +101,9 @@ def test_stacks_are_built_when_they_are_handed_out(tmp_path: Path, monkeypatch: 
     alive, most = 0, 0
 
     class Counted(runner.Stack):
-        def __init__(self, *given: Any) -> None:
+        def __init__(self, *given: Any, **named: Any) -> None:
             nonlocal alive, most
-            super().__init__(*given)
+            super().__init__(*given, **named)
             alive += 1
             most = max(most, alive)
 
@@ -133,3 +135,37 @@ def test_stacks_are_cut_to_a_workers_memory(memory: float, sizes: Sequence[int],
         runner._make_bases(tiny_runs(20), store, executor)
         runner._train(tiny_runs(20), set(), store, executor, Telling())
     assert stacks == sizes
+
+
+def test_a_sweep_whose_code_changes_meanwhile_is_stopped() -> None:
+    """A worker that imports other code than the driver would make runs that bear a wrong name."""
+    run = tiny_runs(1)[0]
+    same = runner.Stack((run,), None, ids=(run.id,))
+    assert runner.compute(same, lambda *_: None).shape[0] == 1
+    with pytest.raises(ToybedError, match="changed while the sweep ran; start it again"):
+        runner.compute(runner.Stack((run,), None, ids=("of other code",)), lambda *_: None)
+
+
+# -- control groups ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("own", "files", "left"),
+    [
+        ("0::/job/step\n", {"job/memory.max": "900", "job/memory.stat": "anon 100\nfile 5"}, 800.0),
+        ("0::/job/step\n", {"job/memory.max": "900", "job/step/memory.max": "300", "job/memory.stat": "anon 0"}, 300.0),
+        ("0::/job\n", {"job/memory.max": "max"}, math.inf),
+        ("", {"memory.max": "50", "memory.stat": "anon 60"}, 0.0),
+        (
+            "5:cpu:/job\n4:memory:/job\n",
+            {"memory/job/memory.limit_in_bytes": "700", "memory/job/memory.stat": "rss 1\ntotal_rss 200"},
+            500.0,
+        ),
+    ],
+    ids=["of the job", "the least counts", "no limit", "of the container", "version 1"],
+)
+def test_the_limits_of_control_groups_are_found(own: str, files: dict[str, str], left: float, tmp_path: Path) -> None:
+    for name, text in files.items():
+        place = tmp_path / "cgroup" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    (tmp_path / "own").write_text(own)
+    assert _container(str(tmp_path / "cgroup"), str(tmp_path / "own")) == left

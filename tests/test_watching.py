@@ -65,6 +65,14 @@ def test_runs_of_one_setting_are_one_line_of_their_mean(tmp_path: Path) -> None:
     assert watching.labels(frame.lines) == ["grpo, rate 0.5", "rloo, rate 0.01", "grpo, rate 0.01"]
 
 
+def test_seeds_in_worlds_of_their_own_are_one_line(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        for seed in range(3):
+            keep(store, Run(setting().in_world(seed), seed), [0.1, 0.2, 0.3], [1.0, 0.9, 0.8])
+    [line] = Watcher(tmp_path / "s.sqlite").look().lines
+    assert line.finished == 3
+
+
 def test_a_second_look_reads_what_is_new_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, read = tmp_path / "s.sqlite", []
     monkeypatch.setattr(watching, "describe", lambda run, *rest: read.append(run) or describe(run, *rest))

@@ -215,7 +215,7 @@ class Merge:
     store: Annotated[Positional[Path], arg(metavar="STORE")]
     """The file that gets all; made if missing."""
     sources: Annotated[Positional[tuple[Path, ...]], arg(metavar="OTHER")] = ()
-    """The files that it takes from; they stay as they are."""
+    """The files that it takes from, which lose nothing; an older format is brought to the present one."""
     json: bool = False
     """Print JSON."""
     debug: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from toybed.agents.config import Setting
 
@@ -49,13 +49,28 @@ def _machine() -> float:
         return math.inf
 
 
-def _container() -> float:
-    """What a control group leaves: its limit less what is in use and cannot be given back."""
-    limit = _read("/sys/fs/cgroup/memory.max").strip()
-    if not limit.isdigit():
-        return math.inf
-    statistics = dict(line.split() for line in _read("/sys/fs/cgroup/memory.stat").splitlines())
-    return max(0.0, float(limit) - float(statistics.get("anon", 0)))
+def _container(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float:
+    """What control groups leave: the least of each one's limit less what is in use and cannot be given back.
+
+    Those of this process and all around it, as a container or a job of SLURM or systemd sets them; of version 2
+    (``memory.max``) or 1 (``memory/.../memory.limit_in_bytes``).
+    """
+    left = math.inf
+    for line in _read(own).splitlines() or ["0::/"]:
+        _, controllers, path = line.split(":", 2)
+        first = {"": ("", "memory.max", "anon"), "memory": ("memory", "memory.limit_in_bytes", "rss")}.get(controllers)
+        if first is None:
+            continue
+        folder, limit_file, in_use = first
+        here = PurePosixPath(path.lstrip("/"))
+        for group in (here, *here.parents):
+            place = f"{root}/{folder}/{group}"
+            limit = _read(f"{place}/{limit_file}").strip()
+            if limit.isdigit():
+                statistics = dict(each.split() for each in _read(f"{place}/memory.stat").splitlines())
+                used = statistics.get(f"total_{in_use}", statistics.get(in_use, 0))
+                left = min(left, max(0.0, float(limit) - float(used)))
+    return left
 
 
 def _read(path: str) -> str:

@@ -58,12 +58,14 @@ class Stack:
         starts: the parameters that they start from, ``[S, D]``; None where it is the base policies that are made.
         keep: whether the parameters with which they end are wanted.
         found: where the runs ended that say which entries these train, ``[S, D]``; None where all are.
+        ids: the runs' names where the sweep began, under which they will be kept; empty: they are not compared.
     """
 
     runs: tuple[Run, ...]
     starts: NDArray[np.float32] | None
     keep: bool = False
     found: NDArray[np.float32] | None = None
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,15 @@ def compute(stack: Stack, report: Report) -> Any:
 
     Returns:
         A matrix of base parameters; or a list of run results, and where and how fast they were made.
+
+    Raises:
+        ToybedError: the code here is another than where the sweep began: runs would be kept under a wrong name.
     """
+    if stack.ids and stack.ids != tuple(run.id for run in stack.runs):
+        raise ToybedError(
+            "the code, of toybed or of a module of yours, was changed while the sweep ran; start it again: what is "
+            "finished is kept"
+        )
     import torch
 
     from toybed.agents.populations import population
@@ -220,7 +230,7 @@ def _stack(part: Sequence[Run], wanted: set[str], store: Store) -> Stack:
     if part[0].setting.start.trains != "all":
         found = np.stack([_end(store, run.before) for run in part if run.before is not None])
         starts = np.where(np.isfinite(found).all(1, keepdims=True), starts, np.nan)
-    return Stack(tuple(part), starts, any(run.id in wanted for run in part), found)
+    return Stack(tuple(part), starts, any(run.id in wanted for run in part), found, tuple(run.id for run in part))
 
 
 def _make_bases(missing: Sequence[Run], store: Store, executor: Executor) -> None:
@@ -228,7 +238,7 @@ def _make_bases(missing: Sequence[Run], store: Store, executor: Executor) -> Non
     wanted = {run.base_id: run for run in missing if store.base(run.base_id) is None}
     runs = [replace(run, setting=_base_setting(run.setting)) for run in wanted.values()]
     parts = _parts(runs, executor.workers, executor.memory)
-    stacks = _Stacks(parts, lambda part: Stack(tuple(part), None))
+    stacks = _Stacks(parts, lambda part: Stack(tuple(part), None, ids=tuple(run.id for run in part)))
     for index, parameters in executor.run(stacks, lambda *_: None):
         for run, row in zip(parts[index], parameters, strict=True):
             store.add_base(run.base_id, run.setting.base_config(), run.seed, row)

@@ -83,8 +83,9 @@ def print_board(board: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{count} {word}" for word, count in board["tally"].items() if count)
     console.print(f"\n[bold]Of {len(board['findings'])} findings: {counts}.[/bold]")
     console.print(
-        f"[dim]Intervals are 95 % over seeds. Explanations were written after the runs and are no results. Size "
-        f"{board['size']}, {board['seconds']:.0f} s; runs are kept in {escape(board['store'])}. Rules: --json.[/dim]"
+        "[dim]Intervals are 95 % over seeds (of tau: a bootstrap, which with so few is narrow). Explanations were "
+        f"written after the runs and are no results. Size {board['size']}, {board['seconds']:.0f} s; runs are kept in "
+        f"{escape(board['store'])}. Rules: --json.[/dim]"
     )
 
 
@@ -101,6 +102,8 @@ def _given(row: Mapping[str, Any]) -> Text:
     for part in row["parts"]:
         text.append(f"{part['what']}: ")
         text.append(f"{interval_text(part)}", "bold")
+        if part["n"] != row.get("seeds"):
+            text.append(f" (n = {part['n']})")
         text.append(f" {part['judgement']}\n", STYLES[part["judgement"]])
     if "question" in row:
         text.append(f"{row['world']}, {row['seeds']} seeds; runs of {row['question']}", "dim")

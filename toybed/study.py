@@ -348,6 +348,12 @@ class Study:
     keeps: tuple[str, ...] = ()
     worlds: bool = False
 
+    def __post_init__(self) -> None:
+        if self.search is not None and self.worlds:
+            raise ToybedError(
+                f"question {self.name!r}: a search learns in the worlds that it names; allowed: worlds=False"
+            )
+
     def trials(self, size: str, device: str) -> dict[str, dict[str, list[Run]]]:
         """All runs by which settings are chosen, by arm and candidate."""
         return {} if self.tuning is None else self.tuning.runs(size, device, worlds=self.worlds)
@@ -385,7 +391,7 @@ def register(study: Study) -> Study:
 def studies() -> dict[str, Study]:
     """All questions by name."""
     import_module("toybed.benchmarks")
-    return dict(_STUDIES)
+    return dict(sorted(_STUDIES.items()))
 
 
 def get(name: str) -> Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -146,8 +147,9 @@ class Watcher:
                         line.add(name, (found := curve(steps, values)).steps, found.values)
 
     def _line(self, lines: dict[tuple[Any, ...], Line], about: dict[str, Any]) -> Line:
-        key = tuple(str(about[name]) for name in KEY)
-        return lines.setdefault(key, Line({name: about[name] for name in KEY}))
+        # Where each seed has a world of its own, these are still the runs of one setting.
+        own = {name: about[name] for name in KEY} | {"world": re.sub(r" table_seed=\d+", "", about["world"])}
+        return lines.setdefault(tuple(str(value) for value in own.values()), Line(own))
 
 
 def _copy(line: Line) -> Line:
