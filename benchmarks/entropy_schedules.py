@@ -272,8 +272,9 @@ def _published(records: Mapping[str, Records], arm: str) -> Verdict:
         f"A falling target has more pass@1 and more pass@64 than the best fixed target: {CHALLENGERS[arm]}.",
         all_of([above(first, 0.0), above(many, 0.0)]),
         *many,
-        rule="held-out pass@1 and pass@64 (shown) less those of the fixed target that is best on the other seeds, "
-        f"paired, {PLACES[place].name}: supported if both lie above 0, refuted if one lies below.",
+        rule="held-out pass@1 and pass@64 (shown) less those of the fixed target that is best on the other seeds "
+        f"(in the lower of the two), paired, {PLACES[place].name}: supported if both lie above 0, refuted if one lies "
+        "below.",
         sentence=f"Pass@1 differs by {_told(first)}, pass@64 by {_told(many)}.",
     )
 
