@@ -145,7 +145,7 @@ register(
         tuple(_lag(base) for base in BASES),
         own_plans,
         note="with two valid plans a stage against one right execution, which two_phases no longer lets decide: with "
-        "one valid plan the order of entropies is uncertain there, and that of skills holds",
+        "one valid plan the order is uncertain there, in entropy and in skill",
     ),
     Contrast(
         "semantic-entropy-rises",
