@@ -1,4 +1,4 @@
-"""The reference of the Python side: every docstring can be read, and pages lead to what a user looks for."""
+"""The reference of the Python side. ``make reference``, which continuous integration runs, builds all of it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from toybed import reference
 from toybed.errors import ToybedError
 
 
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("reference")
-    reference.build(folder)  # raises where pdoc warns of anything
-    return folder
+def test_a_page_explains_what_a_module_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one module with named tuples, whose types pdoc does not find by itself."""
+    [module] = [module for module in reference.modules() if module.__name__ == "toybed.envs.chain_reach"]
+    monkeypatch.setattr(reference, "modules", lambda: [module])
+    build = pdoc.pdoc
+    monkeypatch.setattr(pdoc, "pdoc", lambda *names, **options: build(*names[1:], **options))
+    reference.build(tmp_path)
+    page = re.sub(r"<[^>]+>", "", (tmp_path / "toybed/envs/chain_reach.html").read_text())
+    assert "Reach a goal value by a chain of operations" in page
+    assert "ChainState" in page
 
 
-def test_there_is_a_page_for_every_module_but_questions_and_lessons(pages: Path) -> None:
-    for module in reference.modules():
-        assert (pages / f"{module.__name__.replace('.', '/')}.html").is_file(), module.__name__
-    assert not (pages / "toybed" / "benchmarks.html").exists()
-
-
-def test_the_first_names_are_explained_on_the_first_page(pages: Path) -> None:
-    first = re.sub(r"<[^>]+>", "", (pages / "toybed.html").read_text())
-    assert "Train in this process, on one thread" in first
+def test_questions_and_lessons_are_read_as_text() -> None:
+    names = {module.__name__ for module in reference.modules()}
+    assert {"toybed.envs.core", "toybed.objectives.objective", "toybed.stats"} <= names
+    assert not any(name.startswith(("toybed.benchmarks", "toybed.course", "toybed.examples")) for name in names)
 
 
 def test_what_pdoc_warns_of_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
