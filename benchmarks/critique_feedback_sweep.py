@@ -13,8 +13,8 @@ FAR = 4  # times the updates, as a control for the length of training
 FASTER = 3  # times the learning rate
 UNCLIPPED = 1e9  # a bound of the ratio that is never met
 
-UPDATES = {"quick": 60, "standard": 160, "full": 480}
-TABLE_UPDATES = {"quick": 60, "standard": 160, "full": 320}
+UPDATES = {"quick": 36, "standard": 160, "full": 480}
+TABLE_UPDATES = {"quick": 36, "standard": 160, "full": 320}
 
 NOISE = (0.1, 0.25, 0.5)
 BONUS = 0.01  # nats of entropy, in units of reward
@@ -22,7 +22,7 @@ BONUS = 0.01  # nats of entropy, in units of reward
 DR_GRPO = Spec("dr_grpo", {"clip_low": UNCLIPPED, "clip_high": UNCLIPPED})
 SHAPED, IMITATION = Spec("critique_grpo"), Spec("sft")
 
-QUICK = ("grpo", "far", "indicative", "full", "table_far", "table_full")
+QUICK = ("grpo", "far", "indicative", "full")
 """The arms of the quick size."""
 ONLY_FULL = (
     *("sampled", "noise_0.1", "noise_0.25_longer", "noise_0.5_unshaped", "noise_0.5_all"),
