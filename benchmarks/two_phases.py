@@ -22,7 +22,8 @@ Sweep
     HICRA with alpha 0.2 (published) and 0.5 in the MLP, held against the same without a bonus, against its placebo (as
     many random tokens of each response) and against plain difficulty weights on all tokens, 1 + alpha (1 - 2m), which
     is what the bonus does to the expected gradient (OBJECTIVES, fact 4); and against entropy bonuses on planning tokens
-    or on all. At the full size also from the base of 0.95, and in tables against placebo and weights, by Adam and SGD.
+    or on all. At the full size alone: four types, placebo and weights of alpha 0.2, all of HICRA from the base of
+    0.95, and in tables against placebo and weights, by Adam and SGD.
     In language models less than a tenth of the tokens plan. Here half do, so the placebo reaches half of the planning
     tokens, and its distance from HICRA is about half of that from no bonus at all.
 Measure
