@@ -22,8 +22,7 @@ Sweep
     HICRA with alpha 0.2 (published) and 0.5 in the MLP, held against the same without a bonus, against its placebo (as
     many random tokens of each response) and against plain difficulty weights on all tokens, 1 + alpha (1 - 2m), which
     is what the bonus does to the expected gradient (OBJECTIVES, fact 4); and against entropy bonuses on planning tokens
-    or on all. At the full size alone: four types, placebo and weights of alpha 0.2, all of HICRA from the base of
-    0.95, and in tables against placebo and weights, by Adam and SGD.
+    or on all. At the full size also from the base of 0.95, and in tables against placebo and weights, by Adam and SGD.
     In language models less than a tenth of the tokens plan. Here half do, so the placebo reaches half of the planning
     tokens, and its distance from HICRA is about half of that from no bonus at all.
 Measure
@@ -60,7 +59,7 @@ What a student should see
     and 4 [-3, 11] and 6 [-2, 14] in skill, undecided: planning collapses there within 10 to 15 updates onto few plans,
     right or wrong, and success stays at 0.16 and 0.19. So a part of the order, in networks, is that a planner may keep
     two valid plans apart while an execution has one right value. In tables the distance is 95 [82, 107]. It does not
-    shorten for certain from a base that plans sharply (43 [-1, 87]); with four types (full size) it was 13, at three
+    shorten for certain from a base that plans sharply (43 [-1, 87]); with four types it was 13, at three
     times the rate 5 and no longer certain.
     Then, with shared parameters, planning collapses: strategy entropy over problems goes from 2.8 to 1.2 and 1.4 nats;
     in the later phase it changes by -0.6 [-1.2, 0.03] and -0.5 [-1.0, 0.03], where token entropy falls. Planning

@@ -32,9 +32,6 @@ ONLY_FULL = (
     "sgd",
     "planning_0.003",
     "all_0.003",
-    "placebo_0.2",
-    "reweighted_0.2",
-    "few",
 )
 """How the names of arms begin that are run at the full size only; so are all but :data:`ALL_BASES` from the base of
 0.95. A world for each seed leaves time for so many."""

@@ -150,11 +150,11 @@ def test_further_arms_are_the_same_runs_as_those_of_the_questions() -> None:
     same = {"trl": "trl", "trl_high": "trl_high", "bonus_03": "bonus_03", "bonus_1": "bonus_1"}
     pairs = [(remedies[mine], theirs[other]) for mine, other in same.items()]
     pairs += [(findings_law.own("standard")["reinforce_pp"], theirs["reinforce_pp"])]
-    plans = two_phases.arms("standard")  # without the placebo at the published strength
+    plans = two_phases.arms("standard")
     pairs += [(s, plans[arm]) for arm, s in findings_agents.own_plans("standard").items() if arm in plans]
     pairs += [(s, trace_arms("standard")[arm]) for arm, s in findings_agents.own_traces("standard").items()]
     pairs += [(s, vector_arms("standard")[arm]) for arm, s in findings_breadth.own_vectors("standard").items()]
-    assert len(pairs) == 10
+    assert len(pairs) == 11
     for mine, other in pairs:
         assert mine.config() == other.config()
 
