@@ -13,8 +13,8 @@ FAR = 4  # times the updates, as a control for the length of training
 FASTER = 3  # times the learning rate
 UNCLIPPED = 1e9  # a bound of the ratio that is never met
 
-UPDATES = {"quick": 36, "standard": 160, "full": 480}
-TABLE_UPDATES = {"quick": 36, "standard": 160, "full": 320}
+UPDATES = {"quick": 60, "standard": 160, "full": 480}
+TABLE_UPDATES = {"quick": 60, "standard": 160, "full": 320}
 
 NOISE = (0.1, 0.25, 0.5)
 BONUS = 0.01  # nats of entropy, in units of reward

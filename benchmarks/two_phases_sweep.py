@@ -20,7 +20,7 @@ BONUSES = {
     "all_0.003": {"entropy_coefficient": 0.003},
     "all_0.01": {"entropy_coefficient": 0.01},
 }
-UPDATES = {"quick": 60, "standard": 240, "full": 600}
+UPDATES = {"quick": 80, "standard": 240, "full": 600}
 FEW_TYPES = 4
 ONE_VALID = 1  # plan for each type and stage, as there is one right execution for each plan and value
 ALL_BASES = ("grpo", "single")  # arms that are run from every base at every size but the quick one
