@@ -1,36 +1,74 @@
-"""Runs that differ in the values of their schedules train in one program: a population of schedules.
+"""Runs that differ in the numbers of their objective train in one program: a population.
 
-In the program a schedule of blocks has tensors for values, with one entry for each run. A run alone is a population of
-one, so that its numbers are those that it has in any other.
+In the program such a number is a tensor with one entry for each run, and a schedule of blocks has tensors for values. A
+run alone is a population of one, so that its numbers are those that it has in any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from toybed.agents.config import Meta, Setting
 from toybed.agents.spec import Spec
 from toybed.objectives import catalogue
 from toybed.objectives.objective import Objective
 from toybed.objectives.schedules import Blocks
+from toybed.own import is_own
 
 
-def population(specs: Sequence[Spec], device: str = "cpu") -> Objective | None:
-    """The objective of a stack of runs, each with blocks of its own; None where they have none.
+def of_each(setting: Setting) -> dict[str, Any]:
+    """What may differ between the objectives of runs in one program, by name: numbers, and lists of blocks.
+
+    A number may, if its stage takes one for each run. Meta-learning takes none: it has a policy for each task.
+    """
+    spec = setting.objective
+    if is_own(spec.name) or isinstance(setting.learner, Meta):
+        return spec.blocks
+    stages = catalogue.row(spec.name).override(**spec.options).stages().values()
+    numbers = {
+        name: spec.options[name]
+        for stage in (each for several in stages for each in several)
+        for name in stage.parameters
+        if type(spec.options.get(name)) in (int, float) and stage.stackable(name)
+    }
+    return spec.blocks | numbers
+
+
+def shape_of(setting: Setting) -> dict[str, Any]:
+    """The setting's JSON without what may differ between runs of one program: equal where runs may share one."""
+    config = setting.with_learning(learning_rate=1.0).config()
+    blank = {name: len(value) if isinstance(value, list) else None for name, value in of_each(setting).items()}
+    config["objective"]["options"] = {**config["objective"]["options"], **blank}
+    # The parameters with which a run starts are handed to the program: of those before it counts how many there were.
+    config["start"] = {**config["start"], "after": setting.start.stage, "keep": None}
+    return config
+
+
+def population(settings: Sequence[Setting], device: str = "cpu") -> Objective | None:
+    """The objective of a stack of runs, each with numbers of its own; None where they have none.
 
     Args:
-        specs: the objective of each run, alike but for the values of their blocks.
-        device: where the values go.
+        settings: of each run, of one :func:`shape_of`.
+        device: where the numbers go.
 
     Raises:
         ToybedError: a value is not allowed.
     """
-    names = specs[0].blocks
-    if not names:
+    each = [of_each(setting) for setting in settings]
+    if not each[0]:
         return None
-    for spec in specs:
-        catalogue.get(spec.name, **spec.options)  # values in tensors are not checked any more
-    values = {name: torch.tensor([spec.blocks[name] for spec in specs], device=device) for name in names}
-    blocks = {name: Blocks.population(value.float()) for name, value in values.items()}
-    return catalogue.get(specs[0].name, **{**specs[0].options, **blocks})
+    for setting in settings:
+        catalogue.get(setting.objective.name, **setting.objective.options)  # values in tensors are not checked any more
+    together = {name: _together([values[name] for values in each], device) for name in each[0]}
+    spec: Spec = settings[0].objective
+    options: Mapping[str, Any] = {**spec.options, **together}
+    return catalogue.get(spec.name, **options)
+
+
+def _together(values: Sequence[Any], device: str) -> Tensor | Blocks:
+    table = torch.tensor(values, dtype=torch.float32, device=device)
+    return table.view(-1, 1, 1, 1) if table.ndim == 1 else Blocks.population(table)

@@ -25,7 +25,7 @@ class Spec:
 
     @property
     def blocks(self) -> dict[str, list[float]]:
-        """The values of the options that are schedules of blocks: runs that differ in these alone share a program."""
+        """The values of the options that are schedules of blocks."""
         schedules = {name: value for name, value in self.options.items() if _kind(value) == "blocks"}
         return {name: list(x["values"] if isinstance(x, Mapping) else x.values) for name, x in schedules.items()}
 

@@ -19,7 +19,7 @@ import tyro
 from toybed import study
 from toybed.agents.config import Setting, Start
 from toybed.memory import run_bytes
-from toybed.runner import STACK_RESPONSES
+from toybed.runner import largest_stack
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def peak(setting: Setting, runs: int) -> float:
 
 def line(setting: Setting, most: int) -> Line:
     """The peaks of stacks of 1, 2, 4, ... runs as a line."""
-    limit = max(2, min(most, STACK_RESPONSES // _responses(setting)))
+    limit = max(2, min(most, largest_stack(setting)))
     sizes = [2**k for k in range(limit.bit_length())]
     peaks = [peak(setting, runs) for runs in sizes]
     slope, constant = np.polyfit(sizes, peaks, 1)

@@ -51,6 +51,7 @@ def _tiny() -> ModuleType:
 
 TINY = _tiny().STUDY
 ARMS = len(TINY.arms("quick"))
+HORIZON = 1  # of its world, in tokens
 
 
 class Counting:
@@ -179,23 +180,23 @@ def test_two_workers_make_the_same_bytes(tmp_path: Path, whole: Path) -> None:
 
 
 def test_every_run_alone_makes_the_same_bytes(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "STACK_RESPONSES", 1)
+    monkeypatch.setattr(runner, "STACK_TOKENS", 1)
     answer(tmp_path / "s.sqlite")
     assert contents(tmp_path / "s.sqlite") == contents(whole)
 
 
-@pytest.mark.parametrize("responses", [1, 16, 48, 10_000])
+@pytest.mark.parametrize("fit", [0, 1, 3, 1000])
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
 @pytest.mark.parametrize("seeds", [1, 2, 5])
-def test_stacks_hold_each_run_once(responses: int, workers: int, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "STACK_RESPONSES", responses)
+def test_stacks_hold_each_run_once(fit: int, workers: int, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "STACK_TOKENS", fit * 16 * HORIZON)
     runs = [run for arm in TINY.runs("quick", seeds, "cpu").values() for run in arm]
     runs += [replace(run, setting=run.setting.with_learning(learning_rate=0.01)) for run in runs]
     stacks = runner._parts(runs, workers)
     packed = [run.id for stack in stacks for run in stack]
     assert sorted(packed) == sorted(run.id for run in runs)
     # 16 responses a run: never more than fit, but always one.
-    assert all(1 <= len(stack) <= max(1, responses // 16) for stack in stacks)
+    assert all(1 <= len(stack) <= max(1, fit) for stack in stacks)
     # Runs of one program differ in nothing but seed and learning rate.
     for stack in stacks:
         assert len({str(run.setting.with_learning(learning_rate=1.0)) for run in stack}) == 1
@@ -395,7 +396,7 @@ def test_runs_with_other_learning_rates_share_a_program_and_no_bit(
     one = replace(GRPO, objective=Spec(objective))
     settings = [one.with_learning(learning_rate=rate) for rate in (0.003, 0.01, 0.03)]
     together = sweep(tmp_path / "together.sqlite", settings)
-    monkeypatch.setattr(runner, "STACK_RESPONSES", 1)
+    monkeypatch.setattr(runner, "STACK_TOKENS", 1)
     apart = sweep(tmp_path / "apart.sqlite", settings)
     ends = [[last(run) for run in arm] for arm in together]
     assert ends == [[last(run) for run in arm] for arm in apart]

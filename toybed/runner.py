@@ -28,8 +28,8 @@ from toybed.searching import Make
 from toybed.store import Store
 from toybed.study import FIRST_TUNING_SEED, SIZES, Parameters, Records, Run, Study, code_version
 
-STACK_RESPONSES = 2048
-"""Responses that one program handles at once: throughput is flat from some 8,000 tokens, and falls past 64,000."""
+STACK_TOKENS = 16_384
+"""Sampled tokens that one program handles at once: throughput is flat from some 8,000, and falls past 64,000."""
 
 
 class Progress(Protocol):
@@ -51,7 +51,7 @@ Watch = Callable[[Sequence[Run], int, float, float], None]
 
 @dataclass(frozen=True)
 class Stack:
-    """Runs that train in one program: they differ in seed, learning rate and values of blocks at most.
+    """Runs that train in one program: they differ in seed, start, learning rate and numbers of the objective at most.
 
     Attributes:
         runs: these runs.
@@ -113,7 +113,7 @@ def compute(stack: Stack, report: Report) -> Any:
         seeds,
         stack.starts,
         device=device,
-        objective=population([run.setting.objective for run in stack.runs], device),
+        objective=population([run.setting for run in stack.runs], device),
         learning_rates=rates,
         found=stack.found,
         report=report,
@@ -251,24 +251,29 @@ def _base_setting(setting: Setting) -> Setting:
 
 def _parts(runs: Sequence[Run], workers: int, memory: float = math.inf) -> list[list[Run]]:
     """Group runs that may share a stack, evenly, and small enough for the cache, for all workers and their memory."""
+    from toybed.agents.populations import shape_of
+
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        config = run.setting.with_learning(learning_rate=1.0).config()
-        blocks = run.setting.objective.blocks
-        config["objective"]["options"] |= {name: len(values) for name, values in blocks.items()}
-        groups.setdefault(json.dumps([config, run.device], sort_keys=True), []).append(run)
+        groups.setdefault(json.dumps([shape_of(run.setting), run.device], sort_keys=True), []).append(run)
     parts: list[list[Run]] = []
     for group in groups.values():
-        learning = group[0].setting.learning
-        most = max(1, STACK_RESPONSES // (learning.prompts * learning.group))
-        most = min(most, most_runs(group[0].setting, memory))
-        count = math.ceil(len(group) / most)
+        count = math.ceil(len(group) / largest_stack(group[0].setting, memory))
         parts += [group[i::count] for i in range(count)]
     # No worker should wait while another does the odd stack out: split the last ones.
     while len(parts) % workers and len(parts[-1]) > 1:
         last = parts.pop()
         parts = [last[::2], last[1::2], *parts]
     return parts
+
+
+def largest_stack(setting: Setting, memory: float = math.inf) -> int:
+    """How many runs of a setting suit the cache and fit a worker's memory (bytes)."""
+    from toybed.envs import make
+
+    learning, world = setting.learning, setting.world
+    tokens = learning.prompts * learning.group * make(world.name, **world.options).horizon
+    return max(1, min(STACK_TOKENS // tokens, most_runs(setting, memory)))
 
 
 def _start(store: Store, run: Run) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Runs with schedules of blocks train in one program, and each has in it the numbers that it has alone."""
+"""Runs that differ in numbers of their objective train in one program, and each has in it the numbers it has alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from toybed.agents.config import Learning, Setting, Spec, Supervised
-from toybed.agents.populations import population
+from toybed.agents.config import Adaptation, Learning, Meta, Setting, Spec, Start, Supervised
+from toybed.agents.populations import of_each, population
 from toybed.agents.training import train_bases
 from toybed.errors import ToybedError
 from toybed.objectives.schedules import Blocks
@@ -27,6 +27,10 @@ def with_blocks(
     return replace(BASE, objective=Spec(name, {parameter: blocks, **options}))
 
 
+def with_numbers(name: str, **options: object) -> Setting:
+    return replace(BASE, objective=Spec(name, options))
+
+
 POPULATIONS = {
     "bonus": [with_blocks(0.3, 0.0), with_blocks(0.01, 0.07), with_blocks(0.1, 0.1)],
     "target": [
@@ -35,6 +39,16 @@ POPULATIONS = {
     ],
     "temperature": [with_blocks(*values, parameter="sampling_temperature") for values in ((1.3, 0.7), (1.0, 1.1))],
     "clip": [with_blocks(*values, parameter="clip_high") for values in ((0.3, 0.1), (0.2, 0.7))],
+    "number": [with_numbers("grpo", entropy_coefficient=value) for value in (0, 0.01, 1 / 3)],
+    "two numbers": [with_numbers("ppo", clip_low=low, clip_high=0.5 - low) for low in (0.1, 0.2)],
+    "number of a controller": [with_numbers("adaptive_entropy_trl", entropy_target=value) for value in (0.2, 0.7)],
+    "number of the sampling": [with_numbers("grpo", sampling_temperature=value) for value in (0.7, 1.3)],
+    "number of the weight": [with_numbers("difficulty_weighted", alpha=value) for value in (0.0, 0.2, 0.5)],
+    "share of the tokens": [with_numbers("clip_cov", share=value) for value in (0.1, 0.4)],
+    "number and blocks": [
+        with_blocks(0.3, 0.1, clip_high=0.3),
+        with_blocks(0.1, 0.2, clip_high=0.2),
+    ],
 }
 
 
@@ -68,9 +82,27 @@ def test_runs_that_differ_in_more_have_programs_of_their_own() -> None:
         with_blocks(0.1, 0.2, 0.3),
         with_blocks(0.1, 0.2, clip_high=0.3),
         BASE,
+        with_numbers("grpo", entropy_coefficient=0.1),
+        with_numbers("ppo", entropy_coefficient=0.1),
     ]
     parts = _parts([Run(setting, 3) for setting in settings], 1)
-    assert [[settings.index(run.setting) for run in part] for part in parts] == [[0, 1], [2], [3], [4]]
+    assert [[settings.index(run.setting) for run in part] for part in parts] == [[0, 1], [2], [3], [4], [5], [6]]
+
+
+def test_runs_that_start_elsewhere_share_a_program_if_as_many_came_before() -> None:
+    before = [with_numbers("grpo", clip_high=0.2), with_numbers("ppo")]
+    after = [replace(BASE, start=Start(after=each, keep=keep)) for each in before for keep in (1.0, 0.5)]
+    later = replace(BASE, start=Start(after=after[0]))
+    parts = _parts([Run(setting, 3) for setting in (BASE, *after, later)], 1)
+    assert [[run.setting for run in part] for part in parts] == [[BASE], after, [later]]
+
+
+def test_only_numbers_that_a_stage_takes_for_each_run_may_differ() -> None:
+    """``k`` is a number of samples, and ``floor`` has one for each run; a text or a switch is neither."""
+    setting = with_numbers("passk", k=2, floor=1e-4)
+    assert of_each(setting) == {"floor": 1e-4}
+    meta = Meta(adaptation=Adaptation(objective=Spec("grpo"), steps=1, group=4, rate=0.1))
+    assert of_each(replace(setting, learner=meta)) == {}
 
 
 def test_a_record_counts_like_its_json() -> None:
@@ -79,10 +111,12 @@ def test_a_record_counts_like_its_json() -> None:
     assert Spec("grpo", {"entropy_coefficient": {"kind": "constant", "value": 0.1}}).blocks == {}
 
 
-def test_without_blocks_there_is_no_population() -> None:
-    assert population([Spec("grpo", {"clip_high": 0.3})]) is None
+def test_without_numbers_of_its_own_there_is_no_population() -> None:
+    assert population([BASE]) is None
 
 
 def test_a_value_that_is_not_allowed_is_refused() -> None:
     with pytest.raises(ToybedError, match="entropy_coefficient"):
-        population([with_blocks(0.1, 0.2).objective, with_blocks(0.1, -0.2).objective])
+        population([with_blocks(0.1, 0.2), with_blocks(0.1, -0.2)])
+    with pytest.raises(ToybedError, match="clip_high"):
+        population([with_numbers("grpo", clip_high=value) for value in (0.2, -0.2)])
