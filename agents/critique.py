@@ -21,6 +21,7 @@ from toybed.agents.sampler import Sampler
 from toybed.envs import plan_exec_critiques as critiques
 from toybed.envs.core import TokenEnv
 from toybed.envs.plan_exec import PlanExec
+from toybed.envs.views import Worlds, by_run
 from toybed.errors import ToybedError
 from toybed.objectives.guidance import DEMONSTRATION, REFINED
 from toybed.objectives.objective import Objective
@@ -60,7 +61,7 @@ class CritiqueGradient(PolicyGradient):
         learning_rate: Tensor | None = None,
         stage: int = 0,
     ) -> None:
-        if not isinstance(env, PlanExec):
+        if not isinstance(env.env if isinstance(env, Worlds) else env, PlanExec):
             raise ToybedError(f"Critique: {env.title} has no critiques; allowed: plan_exec")
         if 2 * critique.refined > config.group:
             raise ToybedError(
@@ -116,7 +117,7 @@ class RefiningSampler(Sampler):
     """
 
     def __init__(
-        self, env: PlanExec, policy: Policy, config: Learning, seeds: Sequence[int], later: str, critique: Critique
+        self, env: TokenEnv, policy: Policy, config: Learning, seeds: Sequence[int], later: str, critique: Critique
     ) -> None:
         super().__init__(env, policy, replace(config, group=config.group - critique.refined), seeds, later)
         self.critique = critique
@@ -179,7 +180,9 @@ class RefiningSampler(Sampler):
         """A right response to each prompt, ``[S, n_prompts, T]``."""
         prompt = self._world.prompts().expand(len(streams), -1)
         per_prompt = self._world.horizon * (1 + critiques.DRAWS)
-        return solutions(self._world, prompt, streams.uniform((prompt.shape[1], per_prompt)))
+        uniform = streams.uniform((prompt.shape[1], per_prompt))
+        drawn: Tensor = by_run(self._world, solutions, prompt, uniform)
+        return drawn
 
 
 def _like(index: Tensor, value: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class PromptDraw:
     def __init__(self, env: TokenEnv, config: Learning, seeds: Sequence[int]) -> None:
         self._pool = pool = training_prompts(env, config, seeds)
         self._curriculum = curriculum = config.curriculum
-        self._difficulty = None if curriculum is None else env.difficulty(pool.flatten()).double().view(pool.shape)
+        self._difficulty = None if curriculum is None else env.difficulty(pool).double()
         self.state: dict[str, Tensor] = {}
         if curriculum is not None:
             place = torch.zeros(len(pool), env.n_prompts, dtype=torch.int64, device=env.device)

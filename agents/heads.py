@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from toybed.agents.config import Heads
 from toybed.agents.policies import MLPPolicy, Policy
 from toybed.envs.core import ILLEGAL, Evaluation, Reading, TokenEnv, check_split
+from toybed.envs.views import View
 from toybed.errors import ToybedError
 from toybed.streams import Streams
 
@@ -37,7 +38,7 @@ def with_heads(env: TokenEnv, heads: Heads) -> TokenEnv:
 
 
 @dataclass(frozen=True)
-class Headed(TokenEnv):
+class Headed(View):
     """A world whose observation begins with the number of the head that acts; the rest is the world's own.
 
     A table has then a part for each head, and a network an embedding of the head's number, as a language model has a
@@ -54,25 +55,9 @@ class Headed(TokenEnv):
         heads: how many, and who acts when.
     """
 
-    env: TokenEnv
     heads: Heads
 
     # -- what it is ------------------------------------------------------------------------------------------------
-    @property
-    def title(self) -> str:
-        """As the world's: nobody names the view in a setting."""
-        return self.env.title
-
-    @property
-    def horizon(self) -> int:
-        """As the world's."""
-        return self.env.horizon
-
-    @property
-    def vocabulary(self) -> int:
-        """As the world's."""
-        return self.env.vocabulary
-
     @property
     def observation_sizes(self) -> tuple[int, ...]:
         """The number of heads, then the world's."""
@@ -96,34 +81,9 @@ class Headed(TokenEnv):
         return self.env.n_prompts * (self.heads.count if self.heads.by == "group" else 1)
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """As the world's."""
-        return self.env.kinds
-
-    @property
     def noise(self) -> int:
         """The world's, and before it the number that draws a response's head."""
         return self.env.noise + (self.heads.by == "response")
-
-    @property
-    def tokens_decide(self) -> bool:
-        """As the world's: the head is no more than who chose the tokens."""
-        return self.env.tokens_decide
-
-    @property
-    def binary_reward(self) -> bool:
-        """As the world's."""
-        return self.env.binary_reward
-
-    @property
-    def reward_names(self) -> tuple[str, ...]:
-        """As the world's."""
-        return self.env.reward_names
-
-    @property
-    def set_size(self) -> int:
-        """As the world's."""
-        return self.env.set_size
 
     # -- how it moves ----------------------------------------------------------------------------------------------
     def reset(self, prompt: Tensor, noise: Tensor | None = None) -> HeadedState:
@@ -275,10 +235,6 @@ class Headed(TokenEnv):
         """The world's, means over the heads, each on all prompts."""
         of_heads = self.env.measures(self.tables(log_probs))
         return {name: torch.stack(value.unbind(-1)).mean(0) for name, value in of_heads.items()}
-
-    def on(self, device: str) -> Self:
-        """The same view of the world on another device."""
-        return replace(self, env=self.env.on(device), device=device)
 
 
 def check_no_heads(env: TokenEnv, who: str) -> None:

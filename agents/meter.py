@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from toybed.agents.adaptation import AdaptationMeter
 from toybed.agents.optimization import CAUSES
-from toybed.agents.policies import Policy
+from toybed.agents.policies import Policy, flat_parameters, load_flat
 from toybed.agents.probes import DRAWING, Probe, get_policy_probe, get_probe, reads_policies
 from toybed.agents.results import Curve, RunResult
 from toybed.agents.sampled_worth import sampled_worth
@@ -168,3 +168,45 @@ class Meter:
 
     def _add(self, name: str, update: int, value: Tensor) -> None:
         self._points.setdefault(name, []).append((update, value.cpu().numpy()))
+
+
+class MeterOfEach:
+    """Measures stacked policies that are in worlds of their own: each by a meter of its own, as a policy alone.
+
+    Args:
+        policy: the S policies.
+        alone: of each run a policy alone, and its meter.
+    """
+
+    def __init__(self, policy: Policy, alone: Sequence[tuple[Policy, Meter]]) -> None:
+        self._policy, self._alone = policy, alone
+
+    def measure(self, update: int, sampled: dict[str, Tensor]) -> NDArray[np.bool_]:
+        """As :meth:`Meter.measure`."""
+        finite = [
+            meter.measure(update, {name: value[run : run + 1] for name, value in sampled.items()})
+            for run, meter in enumerate(self._meters())
+        ]
+        return np.concatenate(finite)
+
+    def measure_more(self, update: int) -> None:
+        """As :meth:`Meter.measure_more`."""
+        for meter in self._meters():
+            meter.measure_more(update)
+
+    def probe(self, update: int) -> None:
+        """The probes alone."""
+        for meter in self._meters():
+            meter.probe(update)
+
+    def results(self, diverged_at: NDArray[np.int64], cause: NDArray[np.int64]) -> list[RunResult]:
+        """As :meth:`Meter.results`."""
+        parts = zip(self._alone, np.split(diverged_at, len(diverged_at)), np.split(cause, len(cause)), strict=True)
+        return [result for (_, meter), at, why in parts for result in meter.results(at, why)]
+
+    def _meters(self) -> Iterator[Meter]:
+        """Each meter in turn, when its policy is what it has come to be."""
+        parameters = flat_parameters(self._policy)
+        for run, (policy, meter) in enumerate(self._alone):
+            load_flat(policy, parameters[run : run + 1])
+            yield meter

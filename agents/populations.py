@@ -1,4 +1,4 @@
-"""Runs that differ in the numbers of their objective train in one program: a population.
+"""Runs that differ in the numbers of their objective, or in what was drawn in their world, train in one program.
 
 In the program such a number is a tensor with one entry for each run, and a schedule of blocks has tensors for values. A
 run alone is a population of one, so that its numbers are those that it has in any other.
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toybed.agents.config import Meta, Setting
+from toybed.agents.config import Critique, Imitation, Meta, Setting
 from toybed.agents.spec import Spec
 from toybed.objectives import catalogue
 from toybed.objectives.objective import Objective
@@ -43,9 +43,23 @@ def shape_of(setting: Setting) -> dict[str, Any]:
     config = setting.with_learning(learning_rate=1.0).config()
     blank = {name: len(value) if isinstance(value, list) else None for name, value in of_each(setting).items()}
     config["objective"]["options"] = {**config["objective"]["options"], **blank}
+    if _worlds_stack(setting):
+        config["world"]["options"] = {**config["world"]["options"], "table_seed": None}
     # The parameters with which a run starts are handed to the program: of those before it counts how many there were.
     config["start"] = {**config["start"], "after": setting.start.stage, "keep": None}
     return config
+
+
+def worlds_of(settings: Sequence[Setting]) -> list[Spec] | None:
+    """The world of each run of a stack; None where all are in one."""
+    worlds = [setting.world for setting in settings]
+    return None if all(world == worlds[0] for world in worlds) else worlds
+
+
+def _worlds_stack(setting: Setting) -> bool:
+    """Whether runs in other worlds, drawn by other seeds, may share its program."""
+    plain = setting.learner is None or isinstance(setting.learner, Critique | Imitation)
+    return plain and setting.adaptation is None and setting.heads.count == 1 and not is_own(setting.world.name)
 
 
 def population(settings: Sequence[Setting], device: str = "cpu") -> Objective | None:

@@ -9,18 +9,20 @@ from toybed.agents.config import Critique
 from toybed.agents.policies import Policy, choose, normalise
 from toybed.agents.rollout import Rollout, response_log_probs, sample_tokens
 from toybed.envs import plan_exec_critiques as critiques
+from toybed.envs.core import TokenEnv
 from toybed.envs.plan_exec import PlanExec
 from toybed.envs.plan_exec_critiques import UNTOLD
+from toybed.envs.views import by_run
 from toybed.measures.entropy import token_entropy
 
 
 def refine(
-    env: PlanExec, policy: Policy, critique: Critique, prompt: Tensor, tokens: Tensor, uniform: Tensor
+    env: TokenEnv, policy: Policy, critique: Critique, prompt: Tensor, tokens: Tensor, uniform: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Refine responses, each as long as its critique calls it wrong, at most ``critique.rounds`` times.
 
     Args:
-        env: the world.
+        env: the world, or the runs' worlds.
         policy: the S policies, which refine.
         critique: what is said, and what becomes of it.
         prompt: ``[S, B]``.
@@ -35,9 +37,14 @@ def refine(
     length = env.horizon
     each = prompt[..., None].expand(tokens.shape[:-1])
 
+    def say(world: PlanExec, *given: Tensor) -> critiques.Critique:
+        question, response, draws = given
+        return critiques.critique(world, question, response, critique.degree, noise=critique.noise, uniform=draws)
+
     def criticised(response: Tensor, turn: int) -> critiques.Critique:
         draws = uniform[:, turn, length + 1 :].movedim(1, -1)
-        return critiques.critique(env, each, response, critique.degree, noise=critique.noise, uniform=draws)
+        said: critiques.Critique = by_run(env, say, each, response, draws)
+        return said
 
     said = criticised(tokens, critique.rounds)
     attempts = torch.zeros_like(each)
@@ -63,7 +70,7 @@ def called_right(said: critiques.Critique) -> Tensor:
 
 
 def try_again(
-    env: PlanExec,
+    env: TokenEnv,
     policy: Policy,
     prompt: Tensor,
     tokens: Tensor,
@@ -100,7 +107,7 @@ def try_again(
 
 
 @torch.no_grad()
-def read(env: PlanExec, policy: Policy, prompt: Tensor, tokens: Tensor) -> Rollout:
+def read(env: TokenEnv, policy: Policy, prompt: Tensor, tokens: Tensor) -> Rollout:
     """Given responses ``tokens [S, B, n, T]`` to ``prompt [S, B]`` as a rollout: as if the policy had sampled them."""
     state = env.reset(prompt[..., None].expand(tokens.shape[:-1]))
     observations, legals = [], []

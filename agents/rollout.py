@@ -94,14 +94,15 @@ def training_prompts(env: TokenEnv, config: Learning, seeds: Sequence[int]) -> T
     Raises:
         ToybedError: the part holds no prompt.
     """
-    pool = env.prompts("train")
+    pool = env.prompts("train").expand(len(seeds), -1)
     if config.train_on == (0, 1):
-        return pool.expand(len(seeds), -1)
-    first, last = (round(share * len(pool)) for share in config.train_on)
+        return pool
+    count = pool.shape[1]
+    first, last = (round(share * count) for share in config.train_on)
     if first == last:
-        raise ToybedError(f"Learning: train_on is {config.train_on}; no prompt of {len(pool)} lies in that range")
-    order = Streams("parts of the prompts", seeds, env.device).uniform(pool.shape).argsort(dim=1, stable=True)
-    return pool[order[:, first:last].sort(1).values]
+        raise ToybedError(f"Learning: train_on is {config.train_on}; no prompt of {count} lies in that range")
+    order = Streams("parts of the prompts", seeds, env.device).uniform((count,)).argsort(dim=1, stable=True)
+    return pool.gather(1, order[:, first:last].sort(1).values)
 
 
 def later_draws(config: Learning, stage: int) -> str:

@@ -21,7 +21,7 @@ from toybed.agents.critique import CritiqueGradient
 from toybed.agents.heads import with_heads
 from toybed.agents.imitation import Imitator
 from toybed.agents.maml import MetaGradient
-from toybed.agents.meter import Meter
+from toybed.agents.meter import Meter, MeterOfEach
 from toybed.agents.optimization import POLICY_LOST
 from toybed.agents.policies import POLICIES, Policy, flat_parameters, load_flat, make_policy
 from toybed.agents.policy_gradient import PolicyGradient
@@ -32,6 +32,7 @@ from toybed.agents.subnetworks import trained_entries
 from toybed.agents.supervised import fine_tune
 from toybed.envs import WORLDS, make
 from toybed.envs.core import TokenEnv
+from toybed.envs.views import Worlds
 from toybed.errors import ToybedError, unknown
 from toybed.measures.update_anatomy import to_bf16
 from toybed.objectives import catalogue
@@ -44,13 +45,21 @@ Report = Callable[[int, float, float], None]
 """Called after each update with its number and the mean reward and entropy of the samples."""
 
 
-def train_bases(setting: Setting, seeds: Sequence[int], device: str = "cpu") -> NDArray[np.float32]:
+def train_bases(
+    setting: Setting, seeds: Sequence[int], device: str = "cpu", *, worlds: Sequence[Spec] | None = None
+) -> NDArray[np.float32]:
     """The base policies of these seeds: initialised, and fine-tuned where the setting says so.
+
+    Args:
+        setting: world, policy, and how it is fine-tuned.
+        seeds: root seeds of the S runs.
+        device: "cpu" or "cuda".
+        worlds: one for each run, in the place of the setting's; see :class:`~toybed.envs.views.Worlds`.
 
     Returns:
         Parameters of each, ``[S, D]``.
     """
-    env = _world(setting, device)
+    env = _world(setting, device, worlds)
     policy = make_policy(setting.policy.name, env, seeds, **setting.policy.options)
     if setting.supervised is not None:
         fine_tune(env, policy, setting.supervised, Streams("demonstrations", seeds, device))
@@ -66,6 +75,7 @@ def train_runs(
     objective: Objective | None = None,
     learning_rates: Sequence[float] | None = None,
     found: NDArray[np.float32] | None = None,
+    worlds: Sequence[Spec] | None = None,
     report: Report | None = None,
 ) -> list[RunResult]:
     """Train one stack of runs, one for each seed, from their base policies.
@@ -79,9 +89,10 @@ def train_runs(
         learning_rates: one for each run, in the place of the setting's.
         objective: in the place of the setting's, for one that is not in the catalogue.
         found: where the runs ended, ``[S, D]``, that say which entries are trained (``setting.start.trains``).
+        worlds: one for each run, in the place of the setting's; see :class:`~toybed.envs.views.Worlds`.
         report: called after each update.
     """
-    env = _world(setting, device)
+    env = _world(setting, device, worlds)
     policy, reference = (make_policy(setting.policy.name, env, seeds, **setting.policy.options) for _ in range(2))
     for each in (policy, reference):
         load_flat(each, torch.from_numpy(bases).to(device))
@@ -96,10 +107,7 @@ def train_runs(
         objective = catalogue.get(setting.objective.name, **setting.objective.options)
     rates = None if learning_rates is None else torch.tensor(learning_rates, device=device)
     learner = _learner(setting, env, policy, objective, list(seeds), reference, rates)
-    adaptation = None
-    if setting.adaptation is not None:
-        adaptation = AdaptationMeter(env, setting.policy, seeds, setting.adaptation)
-    meter = Meter(env, policy, setting.probes, adaptation, start=reference, seeds=seeds)
+    meter = _meter(setting, env, policy, reference, list(seeds))
     # A base or an earlier run that came to grief left parameters that are not finite.
     lost = ~meter.measure(0, {})
     diverged_at, cause = np.where(lost, 0, -1), np.where(lost, POLICY_LOST, 0)
@@ -259,8 +267,28 @@ def _learner(
     )
 
 
-def _world(setting: Setting, device: str) -> TokenEnv:
-    return with_heads(make(setting.world.name, **setting.world.options).on(device), setting.heads)
+def _world(setting: Setting, device: str, worlds: Sequence[Spec] | None = None) -> TokenEnv:
+    each = [make(world.name, **world.options).on(device) for world in worlds or (setting.world,)]
+    return with_heads(each[0], setting.heads) if worlds is None else Worlds.of(each)
+
+
+def _meter(setting: Setting, env: TokenEnv, policy: Policy, reference: Policy, seeds: list[int]) -> Meter | MeterOfEach:
+    if not isinstance(env, Worlds):
+        adaptation = None
+        if setting.adaptation is not None:
+            adaptation = AdaptationMeter(env, setting.policy, seeds, setting.adaptation)
+        return Meter(env, policy, setting.probes, adaptation, start=reference, seeds=seeds)
+
+    def alone(run: int) -> tuple[Policy, Meter]:
+        own, start = (
+            make_policy(setting.policy.name, env.each[run], seeds[run : run + 1], **setting.policy.options)
+            for _ in range(2)
+        )
+        for each, stacked in ((own, policy), (start, reference)):
+            load_flat(each, flat_parameters(stacked)[run : run + 1])
+        return own, Meter(env.each[run], own, setting.probes, start=start, seeds=seeds[run : run + 1])
+
+    return MeterOfEach(policy, [alone(run) for run in range(len(seeds))])
 
 
 def _mean(value: Tensor) -> float:

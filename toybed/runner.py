@@ -32,6 +32,11 @@ STACK_TOKENS = 16_384
 """Sampled tokens that one program handles at once: throughput is flat from some 8,000, and falls past 64,000."""
 
 
+ALONE = 4
+"""So many runs in one world do not share their program with those of other worlds, which would take turns: a stack of
+four has most of what stacking gains, and a world moves all of them at once."""
+
+
 class Progress(Protocol):
     """What the runner tells its caller while it works."""
 
@@ -51,7 +56,7 @@ Watch = Callable[[Sequence[Run], int, float, float], None]
 
 @dataclass(frozen=True)
 class Stack:
-    """Runs that train in one program: they differ in seed, start, learning rate and numbers of the objective at most.
+    """Runs that train in one program, see :func:`~toybed.agents.populations.shape_of`.
 
     Attributes:
         runs: these runs.
@@ -98,15 +103,16 @@ def compute(stack: Stack, report: Report) -> Any:
         )
     import torch
 
-    from toybed.agents.populations import population
+    from toybed.agents.populations import population, worlds_of
     from toybed.agents.training import train_bases, train_runs
 
     torch.set_num_threads(1)
     started = time.perf_counter()
     setting, device = stack.runs[0].setting, stack.runs[0].device
     seeds = [run.seed for run in stack.runs]
+    worlds = worlds_of([run.setting for run in stack.runs])
     if stack.starts is None:
-        return train_bases(setting, seeds, device)
+        return train_bases(setting, seeds, device, worlds=worlds)
     rates = [run.setting.learning.learning_rate for run in stack.runs]
     results = train_runs(
         setting,
@@ -116,6 +122,7 @@ def compute(stack: Stack, report: Report) -> Any:
         objective=population([run.setting for run in stack.runs], device),
         learning_rates=rates,
         found=stack.found,
+        worlds=worlds,
         report=report,
     )
     if not stack.keep:
@@ -251,13 +258,9 @@ def _base_setting(setting: Setting) -> Setting:
 
 def _parts(runs: Sequence[Run], workers: int, memory: float = math.inf) -> list[list[Run]]:
     """Group runs that may share a stack, evenly, and small enough for the cache, for all workers and their memory."""
-    from toybed.agents.populations import shape_of
-
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(json.dumps([shape_of(run.setting), run.device], sort_keys=True), []).append(run)
+    groups = _programs(runs)
     parts: list[list[Run]] = []
-    for group in groups.values():
+    for group in groups:
         count = math.ceil(len(group) / largest_stack(group[0].setting, memory))
         parts += [group[i::count] for i in range(count)]
     # No worker should wait while another does the odd stack out: split the last ones.
@@ -265,6 +268,22 @@ def _parts(runs: Sequence[Run], workers: int, memory: float = math.inf) -> list[
         last = parts.pop()
         parts = [last[::2], last[1::2], *parts]
     return parts
+
+
+def _programs(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that may share a program; those in different worlds do where few are in each."""
+    from toybed.agents.populations import shape_of
+
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps([shape_of(run.setting), run.device], sort_keys=True), []).append(run)
+    found: list[list[Run]] = []
+    for group in groups.values():
+        worlds: dict[str, list[Run]] = {}
+        for run in group:
+            worlds.setdefault(json.dumps(run.setting.world.options, sort_keys=True), []).append(run)
+        found += [group] if len(group) < ALONE * len(worlds) else worlds.values()
+    return found
 
 
 def largest_stack(setting: Setting, memory: float = math.inf) -> int:

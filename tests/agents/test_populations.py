@@ -7,9 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from toybed.agents.config import Adaptation, Learning, Meta, Setting, Spec, Start, Supervised
+from toybed.agents.config import (
+    Adaptation,
+    Critique,
+    Curriculum,
+    Heads,
+    Imitation,
+    Learning,
+    Meta,
+    Setting,
+    Soft,
+    Spec,
+    Start,
+    Supervised,
+)
 from toybed.agents.populations import of_each, population
 from toybed.agents.training import train_bases
+from toybed.envs import make
+from toybed.envs.views import Worlds
 from toybed.errors import ToybedError
 from toybed.objectives.schedules import Blocks
 from toybed.runner import Stack, _parts, compute
@@ -120,3 +135,65 @@ def test_a_value_that_is_not_allowed_is_refused() -> None:
         population([with_blocks(0.1, 0.2), with_blocks(0.1, -0.2)])
     with pytest.raises(ToybedError, match="clip_high"):
         population([with_numbers("grpo", clip_high=value) for value in (0.2, -0.2)])
+
+
+PLANS = Setting(
+    Spec("hicra", {"alpha": 0.2}),
+    Spec("plan_exec", {"types": 4, "values": 5, "stages": 2}),
+    Spec("mlp", {"width": 8}),
+    Supervised(steps=3, demonstrations=8),
+    Learning(updates=4, prompts=4, group=4, minibatches=2, learning_rate=0.01, measure_every=2),
+)
+IN_WORLDS = {
+    "table": replace(PLANS, policy=Spec("tabular")),
+    "network, and probes of its start": replace(PLANS, probes=("hybrids",)),
+    "steering": replace(PLANS, probes=("steering",)),
+    "transformer": replace(
+        PLANS,
+        world=Spec("plan_exec", {"types": 4, "values": 5, "stages": 2, "view": "tokens"}),
+        policy=Spec("transformer", {"width": 8, "layers": 1}),
+        probes=("sampled_hybrids",),
+    ),
+    "critiques": replace(PLANS, objective=Spec("critique_grpo"), learner=Critique(refined=1, noise=0.25)),
+    "solutions": replace(PLANS, objective=Spec("critique_grpo"), learner=Critique(refined=1, degree="solution")),
+    "imitation": replace(PLANS, learner=Imitation(demonstrator={"execution": 0.9})),
+    "sampled anew": replace(PLANS, objective=Spec("dapo")),
+    "part of the prompts": PLANS.with_learning(train_on=(0.5, 1.0)),
+    "easy ones first": PLANS.with_learning(curriculum=Curriculum("easy_first", start=0.2, full=0.5)),
+    "noise of the world": replace(
+        PLANS, world=Spec("tool_search", {}), objective=Spec("grpo"), policy=Spec("tabular"), supervised=None
+    ),
+    "chains": replace(PLANS, world=Spec("chain_reach", {"modulus": 11}), objective=Spec("ppo_gae")),
+}
+
+
+@pytest.mark.parametrize("setting", IN_WORLDS.values(), ids=IN_WORLDS.keys())
+def test_a_run_among_other_worlds_is_the_run_alone(setting: Setting) -> None:
+    """From its base on, in all that is measured and in its parameters, bit for bit."""
+    runs = [Run(setting.in_world(seed), seed) for seed in (3, 4, 5)]
+    (part,) = _parts(runs, 1)
+    assert part == runs
+    starts = compute(Stack(tuple(runs), None), lambda *_: None)
+    together, _ = compute(Stack(tuple(runs), starts, keep=True), lambda *_: None)
+    for i, run in enumerate(runs):
+        np.testing.assert_array_equal(compute(Stack((run,), None), lambda *_: None)[0], starts[i])
+        (alone,), _ = compute(Stack((run,), starts[i : i + 1], keep=True), lambda *_: None)
+        assert alone.curves.keys() == together[i].curves.keys()
+        for name, curve in alone.curves.items():
+            np.testing.assert_array_equal(curve.values, together[i].curves[name].values, err_msg=name)
+        np.testing.assert_array_equal(alone.parameters, together[i].parameters)
+    assert len({result.curves["entropy_test"].values.tobytes() for result in together}) == 3
+
+
+def test_who_takes_part_in_no_stack_of_worlds() -> None:
+    """Meta-learning and soft actor-critics have not been taught to; four runs in each world need no others."""
+    settings = [replace(PLANS, learner=Soft()), replace(PLANS, heads=Heads(2))]
+    for setting in settings:
+        assert len(_parts([Run(setting.in_world(seed), seed) for seed in (3, 4)], 1)) == 2
+    runs = [Run(PLANS.in_world(world), seed) for world in (0, 1) for seed in range(4)]
+    assert [len(part) for part in _parts(runs, 1)] == [4, 4]
+
+
+def test_worlds_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ToybedError, match="differ in more than what was drawn"):
+        Worlds.of([make("plan_exec"), make("plan_exec", types=5)])
