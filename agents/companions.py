@@ -10,8 +10,8 @@ from torch import Tensor
 
 from toybed.agents.config import Learning
 from toybed.agents.optimization import StackedAdam
-from toybed.agents.policies import MLPPolicy, Policy, choose
-from toybed.agents.rollout import Rollout, response_log_probs
+from toybed.agents.policies import MLPPolicy, Policy
+from toybed.agents.rollout import Rollout, response_choices
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.objectives.batch import HOW_TO_GET, Batch, needs_of
@@ -118,8 +118,8 @@ class Companions:
     def complete(self, batch: Batch, sample: Rollout) -> Batch:
         """The batch with the fields that the objective needs; they hold still while its steps are taken."""
         if "log_prob_ref" in self._needs and self._reference is not None:
-            log_probs = response_log_probs(self._env, self._reference, sample.observation, sample.legal)
-            batch = replace(batch, log_prob_ref=choose(log_probs, sample.token))
+            choices = response_choices(self._env, self._reference, sample.observation, sample.legal)
+            batch = replace(batch, log_prob_ref=choices.log_prob(sample.token))
         if "planning" in self._needs:
             planning = torch.tensor([kind == "planning" for kind in self._env.kinds], device=self._env.device)
             batch = replace(batch, planning=planning.expand_as(batch.mask))

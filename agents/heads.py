@@ -255,6 +255,7 @@ class MLPPerHead(Policy):
     def __init__(self, env: TokenEnv, streams: Streams, **options: int) -> None:
         super().__init__()
         self.runs = len(streams)
+        self.world = env
         self._headed = isinstance(env, Headed)
         own, count = (env.env, env.heads.count) if isinstance(env, Headed) else (env, 1)
         self.networks = nn.ModuleList(MLPPolicy(own, streams, **options) for _ in range(count))

@@ -36,6 +36,7 @@ class HierarchicalPolicy(Policy):
             raise ToybedError(f"hierarchical: gain is {gain}; allowed: above 0")
         env.plans_at(env.contexts()[:1])  # refuses a world without
         self.runs = len(streams)
+        self.world = env
         self._plans_at = env.plans_at
         self.master = MLPPolicy(env, streams, width=width, embedding=embedding)
         self.subs = TabularPolicy(env, streams)

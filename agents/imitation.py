@@ -7,19 +7,18 @@ from torch import Tensor
 
 from toybed.agents.config import Imitation, Learning
 from toybed.agents.optimization import make_optimizer
-from toybed.agents.policies import Policy, choose
+from toybed.agents.policies import Policy
 from toybed.agents.rollout import (
     Rollout,
     draw_prompts,
     later_draws,
-    response_log_probs,
+    response_choices,
     rollout,
     training_prompts,
 )
 from toybed.agents.supervised import get_demonstrator, mean_of_right
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
-from toybed.measures.entropy import token_entropy
 from toybed.streams import Streams
 
 
@@ -103,10 +102,10 @@ class Imitator:
     def _step(self, demo: Rollout, part: slice) -> dict[str, Tensor]:
         """One step on the prompts of ``part``, and what it saw, each ``[S]``."""
         legal = None if demo.legal is None else demo.legal[:, part]
-        log_probs = response_log_probs(self.env, self.policy, demo.observation[:, part], legal)
-        log_prob = choose(log_probs, demo.token[:, part])
+        choices = response_choices(self.env, self.policy, demo.observation[:, part], legal)
+        log_prob = choices.log_prob(demo.token[:, part])
         surprisal = -log_prob.mean((1, 2, 3))
         loss = -mean_of_right(log_prob, demo.reward[:, part]) if self.imitation.right_only else surprisal
         norm = self._optimizer.step(loss)
-        entropy = token_entropy(log_probs.detach()).mean((1, 2, 3))
+        entropy = choices.entropy.detach().mean((1, 2, 3))
         return {"entropy": entropy, "surprisal": surprisal.detach(), "grad_norm": norm}

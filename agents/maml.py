@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from toybed.agents.choices import Choices
 from toybed.agents.companions import Companions
 from toybed.agents.config import Adaptation, Learning, Meta, Spec
 from toybed.agents.optimization import make_optimizer
-from toybed.agents.policies import Policy, choose, make_policy
-from toybed.agents.rollout import Rollout, later_draws, response_log_probs, rollout, training_prompts
+from toybed.agents.policies import Policy, make_policy
+from toybed.agents.rollout import Rollout, later_draws, response_choices, rollout, training_prompts
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
-from toybed.measures.entropy import token_entropy
 from toybed.objectives import catalogue
 from toybed.objectives.batch import Batch
 from toybed.objectives.objective import Objective
@@ -65,27 +65,27 @@ class Adapted:
 
     def log_probs(self, observation: Tensor, legal: Tensor | None = None) -> Tensor:
         """As :meth:`~toybed.agents.policies.Policy.log_probs`."""
-        return self._with("log_probs", observation, legal)
+        result: Tensor = self._with("log_probs", observation, legal)
+        return result
 
-    def response_log_probs(
-        self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
-    ) -> Tensor:
-        """As :meth:`~toybed.agents.policies.Policy.response_log_probs`."""
-        return self._with("response_log_probs", observation, legal, shared_start=shared_start)
+    def choices(self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False) -> Choices:
+        """As :meth:`~toybed.agents.policies.Policy.choices`."""
+        result: Choices = self._with("choices", observation, legal, shared_start=shared_start)
+        return result
 
     def table(self, env: TokenEnv) -> Tensor:
         """As :meth:`~toybed.agents.policies.Policy.table`: ``[S * K, C, V]``."""
-        return self._with("table", env)
+        result: Tensor = self._with("table", env)
+        return result
 
     def moved(self, gradients: Sequence[Tensor], rate: float) -> Adapted:
         """One step of plain gradient descent."""
         steps = zip(self.parameters.items(), gradients, strict=True)
         return Adapted(self._call.policy, {name: value - rate * gradient for (name, value), gradient in steps})
 
-    def _with(self, method: str, *args: Any, **options: Any) -> Tensor:
+    def _with(self, method: str, *args: Any, **options: Any) -> Any:
         own = {f"policy.{name}": value for name, value in self.parameters.items()}
-        result: Tensor = functional_call(self._call, own, (method, *args), options)
-        return result
+        return functional_call(self._call, own, (method, *args), options)
 
 
 class _Call(nn.Module):
@@ -95,9 +95,8 @@ class _Call(nn.Module):
         super().__init__()
         self.policy = policy
 
-    def forward(self, method: str, *args: Any, **options: Any) -> Tensor:
-        result: Tensor = getattr(self.policy, method)(*args, **options)
-        return result
+    def forward(self, method: str, *args: Any, **options: Any) -> Any:
+        return getattr(self.policy, method)(*args, **options)
 
 
 class Adapter:
@@ -226,14 +225,14 @@ class Reader:
 
     def loss(self, policy: Adapted, sample: Rollout, draws: Streams) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the tokens ``[S, B, G, T]`` and the loss ``[S]``."""
-        log_probs = response_log_probs(self._env, policy, sample.observation, sample.legal)
-        log_prob = choose(log_probs, sample.token)
+        choices = response_choices(self._env, policy, sample.observation, sample.legal)
+        log_prob = choices.log_prob(sample.token)
         needs = self._objective.needs
         loss = self._objective.loss(
             log_prob,
             self._batch(sample),
-            entropy=token_entropy(log_probs) if "entropy" in needs else None,
-            log_probs=log_probs if "log_probs" in needs else None,
+            entropy=choices.entropy if "entropy" in needs else None,
+            log_probs=choices.log_probs if "log_probs" in needs else None,
             generator=draws,
         )
         return log_prob, loss.value

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from toybed.agents.choices import Choices, Distributions, first_rows
 from toybed.envs.core import ILLEGAL, TokenEnv
 from toybed.errors import ToybedError, unknown
 from toybed.own import is_own, load
@@ -28,6 +30,9 @@ TABLE_ROWS = 2**14
 LogProbs = Callable[[Tensor, Tensor | None], Tensor]
 """``(observation [S, B, G, F], legal [S, B, G, V] or None) -> log-probabilities [S, B, G, V]``."""
 
+Chooses = Callable[[Tensor, Tensor | None], Choices]
+"""``(observation [S, B, G, F], legal [S, B, G, V] or None) -> choices [S, B, G]``."""
+
 
 class Policy(nn.Module):
     """A policy for each of S runs: observations to logits.
@@ -36,10 +41,13 @@ class Policy(nn.Module):
         runs: S.
         trained: which parameters an optimiser may change, bool ``[S, D]`` in the order of :func:`flat_parameters`; None
             for all.
+        world: whose contexts may be evaluated, each once, in the place of more positions than there are contexts; None
+            where that is not the policy's way to read.
     """
 
     runs: int
     trained: Tensor | None = None
+    world: TokenEnv | None = None
 
     @abstractmethod
     def forward(self, observation: Tensor) -> Tensor:
@@ -65,10 +73,26 @@ class Policy(nn.Module):
         """
         return self.log_probs
 
+    def choosing(self, rows: int) -> Chooses:
+        """What gives the choices of responses in the making, called before each of their tokens in turn.
+
+        Args:
+            rows: how many states of each run will be asked about in all.
+        """
+        table = self._tabulated(rows)
+        return chooses_from(self.follow()) if table is None else table.at
+
     def response_log_probs(
         self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
     ) -> Tensor:
-        """Log-probabilities of all tokens at every position of whole responses; here position by position.
+        """Log-probabilities of all tokens at every position of whole responses, ``[S, B, G, T, V]``.
+
+        Arguments are those of :meth:`choices`.
+        """
+        return self.choices(observation, legal, shared_start=shared_start).log_probs
+
+    def choices(self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False) -> Choices:
+        """The choices at every position ``[S, B, G, T]`` of whole responses; here position by position.
 
         A policy that reads histories does it in one pass: the last observation of a response holds the others.
 
@@ -76,24 +100,47 @@ class Policy(nn.Module):
             observation: what was seen before each token, ``[S, B, G, T, F]``.
             legal: bool ``[S, B, G, T, V]``, or None where all tokens may be used.
             shared_start: the G responses of a group begin in one state: it is evaluated once and not G times.
-
-        Returns:
-            ``[S, B, G, T, V]``.
         """
-        if not shared_start:
-            return self.log_probs(observation, legal)
         runs, prompts, group, length = observation.shape[:4]
-        later = prompts * group * (length - 1)
+        table = self._tabulated(states(prompts, group, length, shared_start=shared_start))
+        if table is not None:
+            return table.at(observation)
+        if not shared_start:
+            return Choices(Distributions(self.log_probs(observation, legal)))
 
         def rows(value: Tensor) -> Tensor:
             """``[S, B + B G (T - 1), ...]``: the starts, then the rest, for one pass over both."""
             return torch.cat([value[:, :, :1, :1].flatten(1, 3), value[:, :, :, 1:].flatten(1, 3)], 1)
 
         log_probs = normalise(self(rows(observation)), None if legal is None else rows(legal))
-        start, rest = log_probs.split([prompts, later], 1)
-        words = log_probs.shape[-1]
-        start = start.view(runs, prompts, 1, 1, words).expand(-1, -1, group, -1, -1)
-        return torch.cat([start, rest.view(runs, prompts, group, length - 1, words)], -2)
+        start, later = torch.arange(log_probs.shape[1], device=log_probs.device).tensor_split([prompts])
+        row = torch.cat([start.view(prompts, 1, 1).expand(-1, group, 1), later.view(prompts, group, length - 1)], -1)
+        return Choices(Distributions(log_probs), row.expand(runs, -1, -1, -1))
+
+    def _tabulated(self, rows: int) -> _Table | None:
+        """The choices in all contexts of the world, if there are no more of them than ``rows``."""
+        if self.world is None or self._contexts is None or len(self._contexts) > rows:
+            return None
+        log_probs = normalise(self._context_logits(self._contexts), self._legal)
+        return _Table(Distributions(log_probs), self.world)
+
+    def _context_logits(self, contexts: Tensor) -> Tensor:
+        """Logits ``[S, C, V]`` of all the world's ``contexts [C, F]``."""
+        logits: Tensor = self(contexts.expand(self.runs, *contexts.shape))
+        return logits
+
+    @cached_property
+    def _contexts(self) -> Tensor | None:
+        """``[C, F]``; None where they cannot be listed, or are histories, which are more than any batch has states."""
+        world = self.world
+        return world.contexts() if world is not None and world.tabulated and world.reading is None else None
+
+    @cached_property
+    def _legal(self) -> Tensor | None:
+        """Which tokens are legal in which context, ``[C, V]``; None where all are."""
+        if self.world is None or self._contexts is None:
+            return None
+        return self.world.legal_at(self._contexts.expand(self.runs, *self._contexts.shape))
 
     @abstractmethod
     def output(self) -> tuple[nn.Parameter, ...]:
@@ -115,6 +162,22 @@ class Policy(nn.Module):
             )
 
 
+class _Table(NamedTuple):
+    """The choices in all contexts of a world."""
+
+    among: Distributions
+    world: TokenEnv
+
+    def at(self, observation: Tensor, legal: Tensor | None = None) -> Choices:
+        """Those at ``observation [S, ..., F]``; what is legal there is in the table."""
+        return Choices(self.among, self.world.context_index(observation))
+
+
+def states(prompts: int, group: int, length: int, *, shared_start: bool) -> int:
+    """How many states a run's responses pass through, whose groups may begin in one state."""
+    return prompts * (1 + group * (length - 1)) if shared_start else prompts * group * length
+
+
 class TabularPolicy(Policy):
     """One logit for each context and token: the policy of the theorems.
 
@@ -126,7 +189,7 @@ class TabularPolicy(Policy):
     def __init__(self, env: TokenEnv, streams: Streams) -> None:
         super().__init__()
         self.runs = len(streams)
-        self._index = env.context_index
+        self.world, self._index = env, env.context_index
         contexts = len(env.contexts())
         self.first_row: Tensor
         self.logits = nn.Parameter(torch.zeros(self.runs, contexts, env.vocabulary, device=env.device))
@@ -134,7 +197,12 @@ class TabularPolicy(Policy):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Logits ``[S, N, V]`` for ``observation [S, N, F]``."""
-        return functional.embedding(self._index(observation) + self.first_row, self.logits.flatten(0, 1))
+        row = self._index(observation)
+        # Half the time of functional.embedding, whose gradient looks for padding.
+        return self.logits.flatten(0, 1).index_select(0, (row + self.first_row).flatten()).view(*row.shape, -1)
+
+    def _context_logits(self, contexts: Tensor) -> Tensor:
+        return self.logits
 
     def output(self) -> tuple[nn.Parameter, ...]:
         """The table itself."""
@@ -165,6 +233,7 @@ class MLPPolicy(Policy):
     ) -> None:
         super().__init__()
         check_width("mlp", width)
+        self.world = env
         if embedding < 1:
             raise ToybedError(f"mlp: embedding is {embedding}; allowed: at least 1")
         self.runs = len(streams)
@@ -245,6 +314,11 @@ def make_policy(name: str, env: TokenEnv, seeds: Sequence[int], *, stream: str =
     return policy
 
 
+def chooses_from(log_probs: LogProbs) -> Chooses:
+    """Choices position by position, from log-probabilities."""
+    return lambda observation, legal: Choices(Distributions(log_probs(observation, legal)))
+
+
 def flat_parameters(policy: Policy) -> Tensor:
     """All parameters of each run in one row: ``[S, D]``, a copy without gradient."""
     return torch.cat([p.detach().flatten(1) for p in policy.parameters()], 1)
@@ -309,11 +383,6 @@ class _SummedRows(torch.autograd.Function):
         return total, None, None
 
 
-def choose(log_probs: Tensor, token: Tensor) -> Tensor:
-    """The log-probability of each token: ``[..., V]`` and ``[...]`` to ``[...]``."""
-    return log_probs.gather(-1, token[..., None]).squeeze(-1)
-
-
 def normalise(logits: Tensor, legal: Tensor | None) -> Tensor:
     """Log-probabilities ``[..., V]`` of ``logits [..., V]``, among the tokens that are ``legal [..., V]``."""
     if legal is not None:
@@ -347,11 +416,6 @@ def check_width(policy: str, width: int) -> None:
         raise ToybedError(
             f"{policy}: width is {width}; allowed: multiples of 4, so that a run alone is the run in a stack"
         )
-
-
-def first_rows(runs: int, rows: int, device: str) -> Tensor:
-    """Where each run's rows begin when the run axis is flattened away, ``[S, 1]``."""
-    return (torch.arange(runs, device=device) * rows)[:, None]
 
 
 def uniform_weights(streams: Streams, shape: tuple[int, ...], bound: float) -> Tensor:

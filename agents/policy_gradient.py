@@ -11,14 +11,13 @@ from torch import Tensor
 from toybed.agents.companions import Companions
 from toybed.agents.config import Learning
 from toybed.agents.optimization import CRITIC_LOST, StackedOptimizer, make_optimizer
-from toybed.agents.policies import Policy, choose
-from toybed.agents.rollout import Rollout, later_draws, response_log_probs
+from toybed.agents.policies import Policy
+from toybed.agents.rollout import Rollout, later_draws, response_choices, response_log_probs
 from toybed.agents.sampler import Sampler
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
 from toybed.measures.covariance import covariance
 from toybed.measures.divergence import kl_divergence
-from toybed.measures.entropy import token_entropy
 from toybed.objectives.batch import Batch
 from toybed.objectives.objective import Objective
 from toybed.streams import Streams
@@ -145,14 +144,14 @@ class PolicyGradient:
     ) -> dict[str, Tensor]:
         """One optimiser step on the prompts of ``part``, and what it did, each ``[S]``."""
         legal = None if sample.legal is None else sample.legal[:, part]
-        log_probs = response_log_probs(self.env, self.policy, sample.observation[:, part], legal)
+        choices = response_choices(self.env, self.policy, sample.observation[:, part], legal)
         needs = self.objective.needs
         minibatch = batch.prompts(part.start, part.stop)
         loss = self.objective.loss(
-            choose(log_probs, sample.token[:, part]),
+            choices.log_prob(sample.token[:, part]),
             self._companions.live(minibatch, sample.prompt[:, part]),
-            entropy=token_entropy(log_probs) if "entropy" in needs else None,
-            log_probs=log_probs if "log_probs" in needs else None,
+            entropy=choices.entropy if "entropy" in needs else None,
+            log_probs=choices.log_probs if "log_probs" in needs else None,
             generator=self._drawing,
             advantage=advantage[:, part],
         )

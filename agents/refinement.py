@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from toybed.agents.config import Critique
-from toybed.agents.policies import Policy, choose, normalise
-from toybed.agents.rollout import Rollout, response_log_probs, sample_tokens
+from toybed.agents.policies import Policy, normalise
+from toybed.agents.rollout import Rollout, response_choices, sample_tokens
 from toybed.envs import plan_exec_critiques as critiques
 from toybed.envs.core import TokenEnv
 from toybed.envs.plan_exec import PlanExec
 from toybed.envs.plan_exec_critiques import UNTOLD
 from toybed.envs.views import by_run
-from toybed.measures.entropy import token_entropy
 
 
 def refine(
@@ -117,14 +116,14 @@ def read(env: TokenEnv, policy: Policy, prompt: Tensor, tokens: Tensor) -> Rollo
         state = env.step(state, token)
     observation = torch.stack(observations, -2)
     legal = torch.stack([x for x in legals if x is not None], -2)
-    log_probs = response_log_probs(env, policy, observation, legal)
+    choices = response_choices(env, policy, observation, legal)
     return Rollout(
         prompt=prompt,
         observation=observation,
         legal=legal,
         token=tokens,
-        log_prob=choose(log_probs, tokens),
-        entropy=token_entropy(log_probs),
+        log_prob=choices.log_prob(tokens),
+        entropy=choices.entropy,
         reward=env.reward(state),
         vector=env.reward_vector(state),
     )

@@ -8,21 +8,19 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from toybed.agents.choices import Choices, draw
 from toybed.agents.config import Learning
-from toybed.agents.policies import LogProbs, Policy, choose
+from toybed.agents.policies import LogProbs, Policy, chooses_from, states
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError
-from toybed.measures.entropy import token_entropy
 from toybed.streams import Streams
 
 
 class Reads(Protocol):
     """What reads whole responses: a policy, or one with parameters of another."""
 
-    def response_log_probs(
-        self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
-    ) -> Tensor:
-        """As :meth:`~toybed.agents.policies.Policy.response_log_probs`."""
+    def choices(self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False) -> Choices:
+        """As :meth:`~toybed.agents.policies.Policy.choices`."""
 
 
 class Rollout(NamedTuple):
@@ -59,13 +57,8 @@ class Rollout(NamedTuple):
 
 
 def sample_tokens(log_probs: Tensor, uniform: Tensor) -> Tensor:
-    """Inverse-CDF sampling: ``[..., V]`` and ``[...]`` in [0, 1) to tokens ``[...]``.
-
-    Tenfold cheaper than ``torch.multinomial`` here, and each run uses numbers of its own stream.
-    """
-    cumulative = log_probs.exp().cumsum(-1)
-    # Scaled by the last entry, which rounding leaves near 1: the draw always falls on a token with mass.
-    return (uniform[..., None] * cumulative[..., -1:] >= cumulative).sum(-1)
+    """Tokens ``[...]`` from log-probabilities ``[..., V]``, which need not be normalised, and numbers in [0, 1)."""
+    return draw(log_probs.exp().cumsum(-1), uniform)
 
 
 def temper(log_probs: Tensor, temperature: Tensor) -> Tensor:
@@ -134,8 +127,9 @@ def rollout(
         stepwise: whether the reward of each token is kept, too.
         temperature: at which each group is sampled, ``[S, B]``; by default 1. What is recorded is of temperature 1.
     """
-    log_probs_of = policy.follow() if isinstance(policy, Policy) else policy
     count = prompt.shape[1]
+    rows = states(count, group, env.horizon, shared_start=not env.noise)
+    chooses = policy.choosing(rows) if isinstance(policy, Policy) else chooses_from(policy)
     uniform = streams.uniform((env.horizon + env.noise, count, group), runs)
     noise = uniform[:, env.horizon :].movedim(1, -1) if env.noise else None
     # Without noise the responses of a group share their first state: an axis of 1 until the first token parts them.
@@ -144,12 +138,14 @@ def rollout(
     collected = []
     for t in range(env.horizon):
         observation, legal = env.observe(state), env.legal(state)
-        log_probs = log_probs_of(observation, legal)
-        drawn_from = log_probs if temperature is None else temper(log_probs, temperature[..., None, None])
-        token = sample_tokens(drawn_from, uniform[:, t])
+        choices = chooses(observation, legal)
+        if temperature is None:
+            token = choices.sample(uniform[:, t])
+        else:
+            token = sample_tokens(temper(choices.log_probs, temperature[..., None, None]), uniform[:, t])
         if t == 0 and noise is None:
-            observation, log_probs = (x.expand(-1, -1, group, -1) for x in (observation, log_probs))
-            legal = None if legal is None else legal.expand_as(log_probs)
+            observation = observation.expand(-1, -1, group, -1)
+            legal = None if legal is None else legal.expand(-1, -1, group, -1)
             state = type(state)(*(part.expand(*part.shape[:2], group, *part.shape[3:]) for part in state))
         if stepwise:
             collected.append(env.reward(state))
@@ -157,8 +153,8 @@ def rollout(
         observations.append(observation)
         legals.append(legal)
         tokens.append(token)
-        chosen.append(choose(log_probs, token))
-        entropies.append(token_entropy(log_probs))
+        chosen.append(choices.log_prob(token))
+        entropies.append(choices.entropy.expand_as(token))
     reward = env.reward(state)
     return Rollout(
         prompt=prompt,
@@ -173,8 +169,8 @@ def rollout(
     )
 
 
-def response_log_probs(env: TokenEnv, policy: Reads, observation: Tensor, legal: Tensor | None) -> Tensor:
-    """Log-probabilities of all tokens at every position of sampled responses, with gradient.
+def response_choices(env: TokenEnv, policy: Reads, observation: Tensor, legal: Tensor | None) -> Choices:
+    """The choices at every position ``[S, B, G, T]`` of sampled responses, with gradient.
 
     Where a world has no noise, the responses of a group begin in one state, which a policy need not evaluate G times.
 
@@ -183,8 +179,10 @@ def response_log_probs(env: TokenEnv, policy: Reads, observation: Tensor, legal:
         policy: the S policies.
         observation: ``[S, B, G, T, F]``.
         legal: ``[S, B, G, T, V]`` or None.
-
-    Returns:
-        ``[S, B, G, T, V]``.
     """
-    return policy.response_log_probs(observation, legal, shared_start=not env.noise)
+    return policy.choices(observation, legal, shared_start=not env.noise)
+
+
+def response_log_probs(env: TokenEnv, policy: Reads, observation: Tensor, legal: Tensor | None) -> Tensor:
+    """Log-probabilities of all tokens there, ``[S, B, G, T, V]``: as :func:`response_choices`."""
+    return response_choices(env, policy, observation, legal).log_probs

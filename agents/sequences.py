@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from toybed.agents.choices import Choices, Distributions, first_rows
 from toybed.agents.policies import (
     LogProbs,
     Policy,
     check_width,
-    first_rows,
     linear,
     normalise,
     summed_rows,
@@ -101,17 +101,14 @@ class SequencePolicy(Policy):
         last = known[..., None, None].expand(-1, -1, 1, hidden.shape[-1])
         return linear(self.bias_head, hidden.gather(2, last).squeeze(2), self.weight_head)
 
-    def response_log_probs(
-        self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False
-    ) -> Tensor:
-        """Log-probabilities ``[S, B, G, T, V]`` at every position, from one pass over the last observation."""
-        group = observation.shape[2]
+    def choices(self, observation: Tensor, legal: Tensor | None = None, *, shared_start: bool = False) -> Choices:
+        """The choices at every position ``[S, B, G, T]``, from one pass over the last observation."""
         if shared_start and observation.shape[3] == 1:  # nothing parts the responses before their only token
-            alone = self.response_log_probs(observation[:, :, :1], None if legal is None else legal[:, :, :1])
-            return alone.expand(-1, -1, group, -1, -1)
+            alone = self.choices(observation[:, :, :1], None if legal is None else legal[:, :, :1]).log_probs
+            return Choices(Distributions(alone.expand(-1, -1, observation.shape[2], -1, -1)))
         hidden = self.hidden(observation[..., -1, :].flatten(1, -2))[:, :, self._before_first :]
         logits = linear(self.bias_head, hidden.flatten(1, 2), self.weight_head)
-        return normalise(logits.view(*observation.shape[:-1], -1), legal)
+        return Choices(Distributions(normalise(logits.view(*observation.shape[:-1], -1), legal)))
 
     def hidden(self, observation: Tensor, frames: int | None = None) -> Tensor:
         """What is known after each of the first ``frames`` frames (all): ``[S, N, F]`` to ``[S, N, frames, width]``."""

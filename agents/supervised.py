@@ -11,7 +11,7 @@ from torch import Tensor
 
 from toybed.agents.config import Supervised
 from toybed.agents.optimization import StackedAdam
-from toybed.agents.policies import Policy, choose
+from toybed.agents.policies import Policy
 from toybed.agents.rollout import Rollout, draw_prompts, rollout
 from toybed.envs.core import TokenEnv
 from toybed.errors import unknown
@@ -67,7 +67,7 @@ def _fit(env: TokenEnv, policy: Policy, config: Supervised, streams: Streams) ->
     losses = []
     for _ in range(config.steps):
         demo = demonstrations(env, demonstrator, config.demonstrations, streams)
-        log_prob = choose(policy.response_log_probs(demo.observation, demo.legal), demo.token)
+        log_prob = policy.choices(demo.observation, demo.legal).log_prob(demo.token)
         loss = -(mean_of_right(log_prob, demo.reward) if config.right_only else log_prob.mean((1, 2, 3)))
         optimizer.step(loss)
         losses.append(loss.detach())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toybed.agents.policies import choose
+from toybed.agents.choices import choose
 from toybed.envs.answer_bandit import AnswerBandit
 from toybed.envs.chain_reach import ChainReach
 from toybed.envs.core import TokenEnv

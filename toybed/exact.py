@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from toybed.agents.policies import choose
+from toybed.agents.choices import choose
 from toybed.envs.core import TokenEnv, check_listable
 from toybed.errors import ToybedError
 from toybed.measures.entropy import token_entropy

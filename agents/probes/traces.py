@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from toybed.agents.policies import Policy, choose
+from toybed.agents.choices import choose
+from toybed.agents.policies import Policy
 from toybed.envs.belief_track import BeliefState, BeliefTrack
 from toybed.envs.core import TokenEnv
 from toybed.errors import ToybedError

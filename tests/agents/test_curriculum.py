@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from toybed.agents.choices import choose
 from toybed.agents.config import Curriculum, Heads, Learning, Setting, Soft, Spec
 from toybed.agents.curriculum import PromptDraw
 from toybed.agents.heads import with_heads
-from toybed.agents.policies import choose, make_policy
+from toybed.agents.policies import make_policy
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.rollout import rollout, temper
 from toybed.agents.training import train

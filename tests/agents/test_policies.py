@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from toybed.agents.choices import choose
 from toybed.agents.config import Learning, Supervised
 from toybed.agents.optimization import StackedAdam
-from toybed.agents.policies import Policy, choose, flat_parameters, linear, load_flat, make_policy, summed_rows
+from toybed.agents.policies import Policy, flat_parameters, linear, load_flat, make_policy, summed_rows
 from toybed.agents.policy_gradient import PolicyGradient
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
 from toybed.agents.supervised import fine_tune

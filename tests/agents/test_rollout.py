@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from toybed.agents.policies import ILLEGAL, choose, make_policy
+from toybed.agents.choices import choose
+from toybed.agents.policies import ILLEGAL, make_policy
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout, sample_tokens
 from toybed.agents.supervised import demonstrations
 from toybed.envs import make

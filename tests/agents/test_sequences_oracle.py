@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from toybed.agents.policies import choose, flat_parameters, make_policy
+from toybed.agents.choices import choose
+from toybed.agents.policies import flat_parameters, make_policy
 from toybed.agents.rollout import draw_prompts, response_log_probs, rollout
 from toybed.agents.sequences import TABLE_ROWS, _Gates
 from toybed.envs import make

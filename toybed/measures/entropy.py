@@ -7,12 +7,13 @@ from torch import Tensor
 from toybed.measures.moments import masked_mean
 
 
-def token_entropy(log_probs: Tensor) -> Tensor:
+def token_entropy(log_probs: Tensor, probs: Tensor | None = None) -> Tensor:
     """Entropy of each distribution: ``[..., V] -> [...]``, from log-probabilities.
 
-    ``H = -sum_v p_v log p_v``. An illegal token's log-probability may be any large negative number.
+    ``H = -sum_v p_v log p_v``. An illegal token's log-probability may be any large negative number. ``probs`` are the
+    probabilities, where they are known already.
     """
-    return -(log_probs.exp() * log_probs).sum(-1)
+    return -((log_probs.exp() if probs is None else probs) * log_probs).sum(-1)
 
 
 def sampled_entropy(log_prob: Tensor, mask: Tensor) -> Tensor:
