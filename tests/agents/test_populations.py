@@ -23,8 +23,6 @@ from toybed.agents.config import (
 )
 from toybed.agents.populations import of_each, population
 from toybed.agents.training import train_bases
-from toybed.envs import make
-from toybed.envs.views import Worlds
 from toybed.errors import ToybedError
 from toybed.objectives.schedules import Blocks
 from toybed.runner import Stack, _parts, compute
@@ -192,8 +190,3 @@ def test_who_takes_part_in_no_stack_of_worlds() -> None:
         assert len(_parts([Run(setting.in_world(seed), seed) for seed in (3, 4)], 1)) == 2
     runs = [Run(PLANS.in_world(world), seed) for world in (0, 1) for seed in range(4)]
     assert [len(part) for part in _parts(runs, 1)] == [4, 4]
-
-
-def test_worlds_of_other_shapes_are_refused() -> None:
-    with pytest.raises(ToybedError, match="differ in more than what was drawn"):
-        Worlds.of([make("plan_exec"), make("plan_exec", types=5)])
