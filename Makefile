@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One torch thread a process: stacked runs use the machine by processes (see README, "Speed").
+# One torch thread a process: stacked runs use the machine by processes (see docs/scale.md).
 export OMP_NUM_THREADS := 1
 
 .PHONY: demo test lint reference clean

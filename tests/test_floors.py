@@ -29,7 +29,7 @@ FLOORS = (
     (
         *("report", "progress", "listing", "course", "testing", "mutants", "checking", "overlaying", "evidence", "cli"),
         *("asking", "examples", "comparing", "comparing_figure", "comparing_text", "front", "verbs", "doctor"),
-        *("watching", "watching_frame", "scoreboard", "merging", "reference"),
+        *("watching", "watching_frame", "scoreboard", "merging", "reference", "verdict_table"),
         *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
     ),
 )
