@@ -47,7 +47,7 @@ class Show:
     """Show one question, objective or world: what it is, where it comes from, its traps; or what was published."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Its name, as `toybed list` prints it; or the word claim."""
+    """Its name, as `toybed list` prints it, or module:name of your own; or the word claim."""
     number: Annotated[Positional[str | None], arg(metavar="N")] = None
     """Of a claim, as in `toybed show claim 1`: the figures that were published about it."""
     json: bool = False
@@ -90,7 +90,7 @@ class Run:
     """Answer a question: make its runs, or those that the store does not have yet, and judge them."""
 
     name: Annotated[Positional[str], arg(metavar="QUESTION")]
-    """The question, as `toybed list questions` prints it."""
+    """The question, as `toybed list questions` prints it, or module:name of your own."""
     quick: bool = False
     """A small sweep for a first look (under 20 s); its verdict is often "undecided"."""
     full: bool = False
@@ -196,13 +196,14 @@ class Report:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
+        from toybed.answers import changed
         from toybed.store import Store
 
         if not self.store.exists():
             raise ToybedError(f"store {self.store} does not exist; `toybed run` makes one, --store names another")
         with Store(self.store) as store:
             if self.json:
-                print(json.dumps(store.verdicts()))
+                print(json.dumps([{**answer, "changed": changed(answer)} for answer in store.verdicts()]))
                 return
             _write_report(store, self.out, self.figures)
         print(f"report: {self.out}")

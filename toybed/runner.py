@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import toybed
+from toybed import answers
 from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
 from toybed.executors import Executor, Here, Processes, Report
@@ -478,6 +479,7 @@ def answer(
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
         "study": study.name,
+        **answers.about(study, size),
         "question": study.question,
         **verdict.as_dict(),
         "parts": [part.as_dict() for part in parts],

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Outcome = Literal["supported", "refuted", "undecided"]
 SIZES = ("quick", "standard", "full")
 
-_DETERMINING = ("objectives", "measures", "envs", "agents", "own.py", "seeding.py", "streams.py")
+DETERMINING = ("objectives", "measures", "envs", "agents", "own.py", "seeding.py", "streams.py")
 """The code that determines a run's numbers, within the package."""
 
 
@@ -45,21 +45,22 @@ def code_version() -> str:
     versions of torch and numpy, whose kernels round differently."""
     root = Path(toybed.__file__).parent
     digest = hashlib.sha256(f"torch {version('torch')}, numpy {version('numpy')}".encode())
-    for part in _DETERMINING:
+    for part in DETERMINING:
         path = root / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.relative_to(root).as_posix().encode())
-            digest.update(_without_docstrings(file.read_text(encoding="utf-8")).encode())
+            digest.update(ast.dump(without_docstrings(file.read_text(encoding="utf-8"))).encode())
     return digest.hexdigest()[:16]
 
 
-def _without_docstrings(source: str) -> str:
+def without_docstrings(source: str) -> ast.Module:
+    """The code of a module, with neither comments nor docstrings nor layout in it."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [x for x in body if not _is_text(x)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return tree
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -412,6 +413,8 @@ def _configs(settings: Mapping[str, Setting]) -> dict[str, Any]:
 
 
 _STUDIES: dict[str, Study] = {}
+_OWN: dict[str, Study] = {}
+"""Questions of a user by ``module:name``, as they were asked for."""
 
 
 def register(study: Study) -> Study:
@@ -452,4 +455,10 @@ def _own_study(name: str) -> Study:
         raise ToybedError(f"{name} is a {type(found).__name__}; allowed: a toybed.study.Study")
     if found.name in studies() and _STUDIES[found.name] is not found:
         raise ToybedError(f"{name}: a question has the name {found.name!r} already; give yours another")
+    _OWN[name] = found
     return found
+
+
+def place_of(question: Study) -> str | None:
+    """The name by which :func:`get` has found a question, or would; None where there is none."""
+    return next((name for name, known in (_STUDIES | _OWN).items() if known is question), None)
