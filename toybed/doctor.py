@@ -207,8 +207,9 @@ def _contents(store: Path, db: sqlite3.Connection) -> Iterator[Finding]:
     if marked := [(answer["study"], *found) for answer in answered if any(found := changes(answer))]:
         said = "; ".join(f"{name}: {words}" for name, words, _ in marked)
         yield Finding("answers", "advice", said, "; ".join(again for *_, again in marked if again))
-    if (seen := live.read(store)) is not None:
-        yield Finding("running", "fine", f"{seen.title} (process {seen.process}); toybed watch shows it")
+    if running := live.read(store):
+        said = ", ".join(f"{seen.title} (process {seen.process})" for seen in running)
+        yield Finding("running", "fine", f"{said}; toybed watch shows it")
     elif begun := list(_unfinished(db)):
         fix = "; ".join(command for _, command in begun) + " continues"
         yield Finding("sweeps", "advice", "; ".join(said for said, _ in begun), fix)

@@ -66,7 +66,7 @@ def _objective(target: str, thing: Any, reads: Callable[[Objective], list[str]])
     told: Entry = {"name": target}
     if isinstance(thing, Objective):
         stages = _stages(objective)
-        nearest, theirs = _nearest(stages)
+        nearest, theirs = _nearest(objective.name, stages)
         told["stages, * marks what differs from the nearest of the catalogue"] = [
             f"{' ' if stages[part] == theirs[part] else '*'} {part}: {stages[part]}" for part in STAGES
         ]
@@ -81,10 +81,10 @@ def _objective(target: str, thing: Any, reads: Callable[[Objective], list[str]])
     return told
 
 
-def _nearest(stages: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """The name and stages of the row of the catalogue that has most stages in common, the first of equals."""
+def _nearest(own: str, stages: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The name and stages of the row of the catalogue that has most in common; of equals the one of the same name."""
     rows = {name: _stages(objectives.get(name)) for name in objectives.names()}
-    best = max(rows, key=lambda name: sum(rows[name][part] == stages[part] for part in STAGES))
+    best = max(rows, key=lambda name: (sum(rows[name][part] == stages[part] for part in STAGES), name == own))
     return best, rows[best]
 
 
