@@ -111,7 +111,9 @@ def test_show_tells_of_every_name(capsys: Capture, name: str) -> None:
         (["evidence", "grpo"], ["unknown claim 'grpo'"]),
         (["evidence", "--store", "no/such.sqlite"], ["no/such.sqlite does not exist", "toybed run"]),
         (["lst"], ["unknown command 'lst': did you mean 'list'? toybed --help shows all"]),
-        (["--debug", "list"], ["unknown command '--debug'", "evidence, findings, list"]),
+        (["--debug", "list"], ["unknown command '--debug'", "the nearest of 16 are", "toybed --help shows all"]),
+        (["run", "zzz"], ["unknown question 'zzz': the nearest of", "toybed list questions shows all"]),
+        (["list", "--zz"], ["allowed: --debug, --json"]),
         (["list", "--jsno"], ["unknown option '--jsno': did you mean '--json'? toybed list --help shows all"]),
         (["run", "--sedes=2", "entropy_law"], ["unknown option '--sedes': did you mean '--seeds'?"]),
         (["run", "entropy_law", "--name", "x"], ["unknown option '--name'", "toybed run --help"]),
@@ -122,7 +124,8 @@ def test_show_tells_of_every_name(capsys: Capture, name: str) -> None:
         (["run", "entropy_law", "--workers", "-3"], ["workers is -3", "at least 1"]),
         (["run", "entropy_law", "--device", "tpu"], ["'tpu'", "cpu, cuda"]),
         (["findings", "--quik"], ["unknown option '--quik': did you mean '--quick'?"]),
-        (["findings", "--full"], ["unknown option '--full'"]),
+        (["findings", "--quick", "--full"], ["--quick and --full: choose one"]),
+        (["findings", "--cluster", "auto", "--workers", "2"], ["--cluster and --workers: choose one"]),
         (["findings", "--workers", "0"], ["workers is 0", "at least 1"]),
         (["merge", "all.sqlite"], ["nothing to take from"]),
         (["merge", "all.sqlite", "no/such.sqlite"], ["no/such.sqlite does not exist"]),
@@ -169,6 +172,16 @@ def test_nothing_is_made_for_a_wrong_input(capsys: Capture, tmp_path: Path) -> N
     refusal(capsys, "run", "entropy_lwa")
     refusal(capsys, "run", "entropy_law", "--device", "tpu")
     refusal(capsys, "run", "entropy_law", "--quick", "--full")
+    for verb in (["run", "entropy_law"], ["findings"]):
+        refusal(capsys, *verb, "--workers", "0")
+    for wrong in (
+        ["--seeds", "0"],
+        ["--seeds", "1001"],
+        ["--cluster", "auto", "--device", "cuda"],
+        ["--workers", "-1"],
+    ):
+        refusal(capsys, "run", "entropy_law", *wrong)
+        refusal(capsys, "run", "toybed.examples.own_question:STUDY", *wrong, "--report", "r.html")
     refusal(capsys, "report")
     assert list(tmp_path.iterdir()) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -160,15 +161,14 @@ def test_who_watches_hears_of_every_update_of_every_run(tmp_path: Path, monkeypa
         def watch(runs: Sequence[Run], update: int, reward: float, entropy: float) -> None:
             seen(runs, update, reward, entropy)
             heard.update({run.id: 1 for run in runs})
-            now = live.read(store)
-            assert now is not None
+            [now] = live.read(store)
             titles.add(now.title)
             assert now.stacks[-1].points[-1] == (update, reward, entropy)
 
         compare("grpo", "rloo", store=store, watch=watch, **SMALL)
     assert titles == {"a comparison"}
     assert sorted(heard.values()) == [SMALL["updates"]] * 6
-    assert not live.live_file(store).exists()
+    assert not live.live_file(store, os.getpid()).exists()
 
 
 def test_dynamic_sampling_is_charged_for_what_it_samples() -> None:

@@ -94,7 +94,7 @@ def test_unfinished_questions_are_named_with_what_goes_on() -> None:
     assert f"{QUESTION} --quick has {round(0.7 * every)} of {every} runs and no answer" in sweeps.said
     assert f"toybed run {QUESTION} --quick" in sweeps.fix
     with Store(store) as kept:
-        kept.set_verdict(QUESTION, "quick", {"study": QUESTION})
+        kept.set_verdict(QUESTION, "quick", {"study": QUESTION, "size": "quick", "seeds": 3, "device": "cpu"})
     assert "sweeps" not in {finding.what for finding in findings(store)}
 
 

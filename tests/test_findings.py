@@ -16,7 +16,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from toybed import cli, findings, runner, scoreboard, study
-from toybed.agents.config import Setting
+from toybed.agents.config import Setting, Spec
 from toybed.benchmarks import (
     findings_agents,
     findings_breadth,
@@ -35,6 +35,7 @@ from toybed.findings import Contrast, Part, Ranked
 from toybed.llm import published_findings
 from toybed.llm.published_findings import Finding, Findings, Order
 from toybed.plotting import svg
+from toybed.progress import Bar
 from toybed.store import Store
 from toybed.study import SIZES, Records
 
@@ -538,3 +539,49 @@ def test_findings_whose_runs_are_missing_are_not_judged() -> None:
     assert board["tally"]["not tested"] == len(board["findings"])
     assert all(row["note"].endswith("are missing") for row in board["findings"])
     assert board["orders"] == []
+
+
+def test_only_the_findings_that_need_a_missing_arm_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = study.get("entropy_mechanism")
+    setting = tiny(question.arms("quick")["table_grpo_1"])
+    names = ("a", "b", "own")
+    arms = {name: dataclasses.replace(setting, objective=Spec(o)) for name, o in zip(names, ORDER, strict=True)}
+    asked = dataclasses.replace(
+        question, arms=lambda size: arms if size == "quick" else {}, seeds=dict.fromkeys(SIZES, 3)
+    )
+    monkeypatch.setattr(study, "_STUDIES", {**study.studies(), "entropy_mechanism": asked})
+    read = {"one": ("a",), "other": ("b",), "both": ("a", "b"), "further": ("own",), "unread": ()}
+    contrasts = {
+        name: Contrast(name, "entropy_mechanism", tuple({*needs} - {"own"}), (_reads(needs),), own=_further(arms))
+        for name, needs in read.items()
+    }
+    monkeypatch.setattr(findings, "_CONTRASTS", contrasts)
+    monkeypatch.setattr(findings, "_RANKED", {name: Ranked("entropy_mechanism", "b") for name in ("x", "y")})
+    table = published_findings.read("".join(row(id=name) for name in read), "test.toml")
+    monkeypatch.setattr(findings, "findings", lambda: table)
+    with Store(tmp_path / "s.sqlite") as store:
+        runs = asked.runs("quick", 3, "cpu")
+        runner.run_sweep([*runs["a"], *runs["b"][:2]], store, progress=Bar(quiet=True))
+        board = findings.board(*findings.kept_records("quick", store))
+        section = scoreboard.section(store, [])
+    judged = {row["id"]: bool(row["parts"]) for row in board["findings"]}
+    assert judged == {"one": True, "other": False, "both": False, "further": False, "unread": True}
+    notes = {row["id"]: row["note"] for row in board["findings"]}
+    assert notes["both"] == "the runs of its arm b are missing"
+    assert notes["further"] == "the runs of its arm own are missing"
+    assert board["orders"] == []
+    assert section is not None
+    assert "size quick" in section.text and "3 wait for runs" in section.text
+
+
+ORDER = ("grpo", "rloo", "dr_grpo")
+
+
+def _further(arms: dict[str, Setting]) -> Any:
+    return lambda size: {"own": arms["own"]}
+
+
+def _reads(arms: tuple[str, ...]) -> Part:
+    return Part("reward", lambda r: sum((r[arm].at("reward_train", -1) for arm in arms), np.ones(3)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import toybed
-from toybed import objectives, own, study
+from toybed import cli, objectives, own, study
 from toybed.agents.config import Learning, Setting, Spec
 from toybed.agents.modules import ModulePolicy
 from toybed.agents.policies import flat_parameters, load_flat, make_policy
@@ -50,8 +51,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     own._code.cache_clear()
     yield tmp_path
-    for name in FILES:
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.startswith("brought")]:
+        del sys.modules[name]
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -300,3 +301,62 @@ def test_train_takes_the_base_of_the_worlds_recipe_and_no_unknown_word() -> None
     assert len(toybed.train(world="tool_search", policy="tabular", updates=1, prompts=4, minibatches=1, seeds=1)) == 1
     with pytest.raises(ToybedError, match="unknown argument of train 'grop': did you mean 'group'"):
         toybed.train(grop=8)
+
+
+# -- shown -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "own_question:STUDY",
+            ["claim: With an entropy bonus", "quick: 3 seeds in each of 2 arms", "toybed run {} --quick"],
+        ),
+        (
+            "own_objective:gated",
+            ["differs from grpo", "surrogate: ppo_clip(clip_high=0.2, clip_low=0.2, dual_clip=None) -> soft_gate"],
+        ),
+        (
+            "own_objective:narrow_clip",
+            ["PPO's loss with a narrow clip", "that of (log_prob, log_prob_old, advantage, mask)", "toybed check {}"],
+        ),
+        ("own_world:Spell", ["3 tokens of 3, 27 prompts", "1 at best, 0.03704 by chance", "compare grpo rloo --on {}"]),
+    ],
+)
+def test_what_is_ones_own_is_shown(name: str, lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    target = f"toybed.examples.{name}"
+    assert cli.main(["show", target]) == 0
+    told = capsys.readouterr().out
+    for line in (f"name: {target}", *lines):
+        assert line.format(target) in told
+    assert cli.main(["show", target, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == target
+
+
+def test_the_stages_that_are_shown_are_those_that_differ(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the rows themselves, written as one's own: nothing differs from the row."""
+    text = "from toybed import objectives\nmine = objectives.get('kl_cov')\n"
+    text += "softer = objectives.get('kl_cov', entropy_coefficient=0.1)\n"
+    (folder / "brought_stages.py").write_text(text, encoding="utf-8")
+    for name, changed in (("mine", []), ("softer", ["regularizers"])):
+        assert cli.main(["show", f"brought_stages:{name}", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert [line.split(":")[0] for line in told["differs from kl_cov"]] == changed
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("toybed.examples.own_policy:Net", "is a type; allowed: a Study, an Objective, a loss function"),
+        ("toybed.examples.own_policy:torch", "is a module; allowed"),
+        ("brought_world:Broken", "brought_world:Broken fails with ZeroDivisionError"),
+        ("brought_nowhere:x", "no module 'brought_nowhere'"),
+    ],
+)
+def test_what_cannot_be_shown_says_why(
+    folder: Path, target: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "from toybed.examples.own_world import Spell\n\nclass Broken(Spell):\n"
+    text += "    def optimum(self):\n        return 1 / 0\n"
+    (folder / "brought_world.py").write_text(text, encoding="utf-8")
+    assert cli.main(["show", target]) == 2
+    assert said in capsys.readouterr().err

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from toybed import loading
 from toybed.agents.results import Curve, RunResult
 from toybed.errors import ToybedError
 from toybed.store import FORMAT, Store
@@ -259,6 +263,7 @@ def test_a_store_takes_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> No
         db.execute("ALTER TABLE runs DROP COLUMN cause")
         db.execute("PRAGMA user_version = 1")
         db.commit()
+    before = two.read_bytes()
     with Store(one) as store:
         assert store.take(two) == 1
         assert store.take(two) == 0  # the second time there is nothing left
@@ -270,8 +275,8 @@ def test_a_store_takes_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> No
         assert base is not None and base.tolist() == [1.5]
         assert [verdict["outcome"] for verdict in store.verdicts()] == ["undecided", "supported"]
         assert store.manifest("theirs") == {"torch": "2"}
-    with Store(two) as store:
-        assert store.finished() == {"both", "theirs"}
+    assert two.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"one.sqlite", "two.sqlite"}
     with Store(one) as store:  # and others are to be had by then
         other = tmp_path / "three.sqlite"
         Store(other).__exit__()
@@ -281,9 +286,62 @@ def test_a_store_takes_what_it_lacks_and_keeps_what_it_has(tmp_path: Path) -> No
 def test_nothing_is_taken_from_a_store_that_is_damaged(tmp_path: Path, filled: Path) -> None:
     filled.write_bytes(filled.read_bytes()[:9000])
     with Store(tmp_path / "one.sqlite") as store:
-        with pytest.raises(ToybedError, match=r"store\.sqlite is damaged"):
+        with pytest.raises(ToybedError, match=r"store\.sqlite cannot be read \(.*malformed"):
             store.take(filled)
         assert store.finished() == set()
+
+
+def test_nothing_is_taken_from_a_store_of_a_newer_toybed(tmp_path: Path, filled: Path) -> None:
+    with closing(sqlite3.connect(filled)) as db:
+        db.execute("PRAGMA user_version = 99")
+    with Store(tmp_path / "one.sqlite") as store, pytest.raises(ToybedError, match=r"store\.sqlite has format 99"):
+        store.take(filled)
+
+
+def test_what_another_program_has_just_written_is_taken_too(tmp_path: Path, filled: Path) -> None:
+    with Store(filled) as theirs, Store(tmp_path / "one.sqlite") as store:
+        add(theirs, "late")
+        assert store.take(filled) == 21
+        assert "late" in store.finished()
+
+
+def test_a_store_that_is_written_to_while_it_is_read_is_not_taken(tmp_path: Path, filled: Path) -> None:
+    written = pytest.raises(ToybedError, match="was written to while it was read")
+    with written, loading.untouched(filled), Store(filled) as theirs:
+        add(theirs, "late")
+
+
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from toybed import merging
+if os.geteuid() == 0:  # to root everything is open
+    os.setgroups([])
+    os.setuid(65534)
+folder = Path(sys.argv[1])
+try:
+    (folder / "their" / "new").touch()
+except OSError:
+    merging.print_merge(folder / "own" / "one.sqlite", [folder / "their" / "store.sqlite"], as_json=False)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders that cannot be written are made by permissions")
+def test_a_store_is_taken_from_a_place_that_cannot_be_written(filled: Path) -> None:
+    before = filled.read_bytes()
+    with tempfile.TemporaryDirectory() as name:  # open to everybody, as pytest's own folder is not
+        folder = Path(name)
+        for each, mode in (("", 0o755), ("their", 0o755), ("own", 0o777)):
+            (folder / each).mkdir(exist_ok=True)
+            (folder / each).chmod(mode)
+        shutil.copy(filled, folder / "their" / "store.sqlite")
+        (folder / "their").chmod(0o555)
+        (folder / "their" / "store.sqlite").chmod(0o444)
+        found = subprocess.run([sys.executable, "-c", READ_ONLY, name], capture_output=True, text=True)
+        (folder / "their").chmod(0o755)
+        assert "20 runs taken" in found.stdout, found.stderr
+        assert [path.name for path in (folder / "their").iterdir()] == ["store.sqlite"]
+        assert (folder / "their" / "store.sqlite").read_bytes() == before
 
 
 # -- files that cannot be used -----------------------------------------------------------------------------------------

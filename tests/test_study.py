@@ -190,3 +190,52 @@ def test_lists_and_entries_say_so(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         assert row["worlds"] == told
         cli.main(["show", "tiny"])
         assert ("each in a world of its own" in " ".join(capsys.readouterr().out.split())) == (question is OWN)
+
+
+# -- what is asked -----------------------------------------------------------------------------------------------------
+def _longer(size: str) -> dict[str, Setting]:
+    return {arm: setting.with_learning(updates=99) for arm, setting in ONE.arms(size).items()}
+
+
+CHOSEN = replace(
+    ONE,
+    tuning=Tuning(
+        lambda size: {"grpo": {"0.1": GRPO}},
+        {"quick": 1, "standard": 1, "full": 1},
+        lambda records: records.at("reward_train", -1),
+        lambda size, arm, setting: setting,
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "part"),
+    [
+        (ONE, replace(ONE, claim="Another."), "claim"),
+        (ONE, replace(ONE, rule="supported above 1"), "rule"),
+        (ONE, replace(ONE, amendments=("The rule said less.",)), "rule"),
+        (ONE, replace(ONE, arms=_longer), "arms"),
+        (ONE, OWN, "arms"),
+        (ONE, CHOSEN, "arms"),
+        (CHOSEN, replace(CHOSEN, tuning=replace(CHOSEN.tuning, seeds={"quick": 2})), "arms"),
+        (CHOSEN, replace(CHOSEN, tuning=replace(CHOSEN.tuning, candidates=lambda size: {})), "arms"),
+        (CHOSEN, replace(CHOSEN, tuning=replace(CHOSEN.tuning, final=lambda *_: ONE.arms("full")["grpo"])), "arms"),
+    ],
+)
+def test_a_change_of_what_is_asked_is_seen_in_the_fingerprint(one: study.Study, other: study.Study, part: str) -> None:
+    before, after = one.asked("quick"), other.asked("quick")
+    assert [name for name in before if before[name] != after[name]] == [part]
+    assert one.fingerprint("quick") != other.fingerprint("quick")
+
+
+def test_the_fingerprint_knows_size_and_seeds_but_not_who_judges_and_draws() -> None:
+    assert ONE.fingerprint("quick") != ONE.fingerprint("standard")
+    assert replace(ONE, seeds={"quick": 9}).fingerprint("quick") != ONE.fingerprint("quick")
+    same = replace(ONE, judge=lambda records: ONE.judge(records), caption="Other words.")
+    assert same.fingerprint("quick") == ONE.fingerprint("quick")
+
+
+def test_every_question_has_a_fingerprint_of_its_own_at_each_size_and_always_the_same() -> None:
+    found = [question.fingerprint(size) for question in study.studies().values() for size in study.SIZES]
+    assert len(set(found)) == len(found)
+    assert found == [question.fingerprint(size) for question in study.studies().values() for size in study.SIZES]

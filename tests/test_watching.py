@@ -102,7 +102,7 @@ def test_stacks_that_are_being_trained_are_seen_until_they_are_done(tmp_path: Pa
     path = tmp_path / "s.sqlite"
     runs, others = (tuple(Run(setting(name), seed) for seed in range(3)) for name in ("grpo", "rloo"))
     with live.Live(path, "run entropy_law") as seen:
-        assert live.read(path) is None
+        assert live.read(path) == []
         for update in range(1, 6):
             seen(runs, update, update / 10, 1.0)
         frame = Watcher(path).look()
@@ -116,7 +116,7 @@ def test_stacks_that_are_being_trained_are_seen_until_they_are_done(tmp_path: Pa
             seen(runs, update, 0.5, 1.0)
         seen(others, 1, 0.5, 1.0)
         assert [line.about["objective"] for line in Watcher(path).look().lines] == ["rloo"]
-    assert not live.live_file(path).exists()
+    assert not live.live_file(path, os.getpid()).exists()
     assert Watcher(path).look().title is None
 
 
@@ -126,7 +126,7 @@ def test_long_curves_are_thinned_and_keep_their_end(tmp_path: Path, monkeypatch)
     with live.Live(path, "x") as seen:
         for update in range(1, 1000):
             seen(runs, update, 0.0, 0.0)
-        points = live.read(path).stacks[0].points
+        points = live.read(path)[0].stacks[0].points
     assert points[-1][0] == 999
     assert live.POINTS <= len(points) <= 2 * live.POINTS
 
@@ -135,8 +135,37 @@ def test_what_a_dead_program_left_or_nobody_wrote_is_nothing(tmp_path: Path) -> 
     path = tmp_path / "s.sqlite"
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     for text in (f'{{"process": {gone.stdout}, "title": "x", "stacks": []}}', "", "[]", '{"process": 1}', "{"):
-        live.live_file(path).write_text(text, encoding="utf-8")
-        assert live.read(path) is None
+        live.live_file(path, 1).write_text(text, encoding="utf-8")
+        assert live.read(path) == []
+
+
+def test_two_commands_that_work_for_one_store_are_both_seen(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(live, "EVERY", 0.0)
+    path, here, there = tmp_path / "s.sqlite", os.getpid(), os.getppid()
+    runs = {name: (Run(setting(name), 0),) for name in ("grpo", "rloo")}
+    with live.Live(path, "run one") as one:
+        with monkeypatch.context() as other_process:
+            other_process.setattr(os, "getpid", lambda: there)
+            other = live.Live(path, "run two")
+        with other:
+            one(runs["grpo"], 4, 0.1, 1.0)
+            other(runs["rloo"], 2, 0.2, 1.0)
+            assert {seen.process: seen.title for seen in live.read(path)} == {here: "run one", there: "run two"}
+            frame = Watcher(path).look()
+            assert set((frame.title or "").split("; ")) == {"run one", "run two"}
+            assert frame.progress == pytest.approx(6 / (2 * setting().learning.updates))
+            assert {line.about["objective"] for line in frame.lines} == {"grpo", "rloo"}
+        assert [seen.title for seen in live.read(path)] == ["run one"]  # who ends takes away what is his
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_left_by_the_killed_is_cleared_away(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left = live.live_file(path, int(gone.stdout))
+    left.write_text(f'{{"process": {gone.stdout}, "title": "x", "stacks": []}}', encoding="utf-8")
+    with live.Live(path, "y"):
+        assert not left.exists()
 
 
 def test_a_folder_that_cannot_be_written_disturbs_nobody(tmp_path: Path) -> None:

@@ -37,5 +37,6 @@ def ask(
         ToybedError: a name is unknown or a value not allowed.
     """
     asked = study.get(question) if isinstance(question, str) else question
+    runner.check_asked(asked, size=size, seeds=seeds, device=device, workers=workers)
     with Store(":memory:" if store is None else store) as kept, Bar(quiet=True) as silent:
         return runner.answer(asked, kept, size=size, seeds=seeds, device=device, workers=workers, progress=silent)

@@ -47,7 +47,7 @@ class Show:
     """Show one question, objective or world: what it is, where it comes from, its traps; or what was published."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """Its name, as `toybed list` prints it; or the word claim."""
+    """Its name, as `toybed list` prints it, or module:name of your own; or the word claim."""
     number: Annotated[Positional[str | None], arg(metavar="N")] = None
     """Of a claim, as in `toybed show claim 1`: the figures that were published about it."""
     json: bool = False
@@ -90,7 +90,7 @@ class Run:
     """Answer a question: make its runs, or those that the store does not have yet, and judge them."""
 
     name: Annotated[Positional[str], arg(metavar="QUESTION")]
-    """The question, as `toybed list questions` prints it."""
+    """The question, as `toybed list questions` prints it, or module:name of your own."""
     quick: bool = False
     """A small sweep for a first look (under 20 s); its verdict is often "undecided"."""
     full: bool = False
@@ -118,12 +118,10 @@ class Run:
         from toybed.store import Store
 
         question = study.get(self.name)
-        if self.quick and self.full:
-            raise ToybedError("--quick and --full: choose one, or neither for the standard size")
-        if self.cluster is not None and self.workers is not None:
-            raise ToybedError("--cluster and --workers: choose one; of a cluster all cores are used")
-        size = "quick" if self.quick else "full" if self.full else "standard"
-        runner.check_device(self.device)
+        size, workers = _size(self.quick, self.full), _workers(self.workers, self.cluster)
+        runner.check_asked(
+            question, size=size, seeds=self.seeds, device=self.device, workers=workers, cluster=self.cluster
+        )
         if self.report is not None:
             from toybed.report.html import check_writable
 
@@ -136,7 +134,7 @@ class Run:
                     size=size,
                     seeds=self.seeds,
                     device=self.device,
-                    workers=cores() if self.workers is None else self.workers,
+                    workers=workers,
                     cluster=self.cluster,
                     progress=bar,
                     watch=seen,
@@ -157,8 +155,12 @@ class Findings:
 
     quick: bool = False
     """Small sweeps for a first look; many findings are then undecided."""
+    full: bool = False
+    """The size that a paper would use."""
     workers: Annotated[int | None, arg(metavar="INT")] = None
     """Processes of this machine, one torch thread each; by default one a core."""
+    cluster: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Instead: all cores of the Ray cluster at this address ("10.0.0.1:6379"; auto: the one of this machine)."""
     store: Path = STORE
     """The file that keeps runs; those that `toybed run` has made are not made again."""
     out: Path = Path("findings.png")
@@ -172,9 +174,10 @@ class Findings:
         from toybed import scoreboard
 
         scoreboard.print_findings(
-            size="quick" if self.quick else "standard",
+            size=_size(self.quick, self.full),
             store=self.store,
-            workers=cores() if self.workers is None else self.workers,
+            workers=_workers(self.workers, self.cluster),
+            cluster=self.cluster,
             out=self.out,
             as_json=self.json,
         )
@@ -196,13 +199,14 @@ class Report:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
+        from toybed.answers import changed
         from toybed.store import Store
 
         if not self.store.exists():
             raise ToybedError(f"store {self.store} does not exist; `toybed run` makes one, --store names another")
         with Store(self.store) as store:
             if self.json:
-                print(json.dumps(store.verdicts()))
+                print(json.dumps([{**answer, "changed": changed(answer)} for answer in store.verdicts()]))
                 return
             _write_report(store, self.out, self.figures)
         print(f"report: {self.out}")
@@ -215,7 +219,7 @@ class Merge:
     store: Annotated[Positional[Path], arg(metavar="STORE")]
     """The file that gets all; made if missing."""
     sources: Annotated[Positional[tuple[Path, ...]], arg(metavar="OTHER")] = ()
-    """The files that it takes from, which lose nothing; an older format is brought to the present one."""
+    """The files that it takes from, which are only read."""
     json: bool = False
     """Print JSON."""
     debug: bool = False
@@ -366,6 +370,19 @@ class Chat:
             entropy_coefficient=self.entropy_coefficient,
             as_json=self.json,
         )
+
+
+def _size(quick: bool, full: bool) -> str:
+    if quick and full:
+        raise ToybedError("--quick and --full: choose one, or neither for the standard size")
+    return "quick" if quick else "full" if full else "standard"
+
+
+def _workers(workers: int | None, cluster: str | None) -> int:
+    """Processes of this machine; of a cluster they are not asked for."""
+    if cluster is not None and workers is not None:
+        raise ToybedError("--cluster and --workers: choose one; of a cluster all cores are used")
+    return cores() if workers is None else workers
 
 
 def _write_report(store: Store, out: Path, figures: Path | None = None) -> None:

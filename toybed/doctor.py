@@ -192,19 +192,24 @@ def _store(store: Path) -> Iterator[Finding]:
 
 
 def _contents(store: Path, db: sqlite3.Connection) -> Iterator[Finding]:
+    from toybed.answers import changes
     from toybed.study import code_version
 
     codes = [json.loads(row[0]).get("code") for row in db.execute("SELECT manifest FROM runs")]
-    [answers] = db.execute("SELECT count(*) FROM verdicts").fetchone()
+    answered = [json.loads(row[0]) for row in db.execute("SELECT verdict FROM verdicts ORDER BY study, seeds DESC")]
     size = store.stat().st_size / 1e6
-    yield Finding("store", "fine", f"{store}: whole, {len(codes)} runs, {answers} answers, {size:.0f} MB")
+    yield Finding("store", "fine", f"{store}: whole, {len(codes)} runs, {len(answered)} answers, {size:.0f} MB")
     if stale := sum(code != code_version() for code in codes):
         said = f"{stale} of {len(codes)} runs were made by another version of the code or of torch and numpy"
         yield Finding(
             "versions", "advice", said, "toybed run QUESTION makes them anew; the old ones stay and harm nobody"
         )
-    if (seen := live.read(store)) is not None:
-        yield Finding("running", "fine", f"{seen.title} (process {seen.process}); toybed watch shows it")
+    if marked := [(answer["study"], *found) for answer in answered if any(found := changes(answer))]:
+        said = "; ".join(f"{name}: {words}" for name, words, _ in marked)
+        yield Finding("answers", "advice", said, "; ".join(again for *_, again in marked if again))
+    if running := live.read(store):
+        said = ", ".join(f"{seen.title} (process {seen.process})" for seen in running)
+        yield Finding("running", "fine", f"{said}; toybed watch shows it")
     elif begun := list(_unfinished(db)):
         fix = "; ".join(command for _, command in begun) + " continues"
         yield Finding("sweeps", "advice", "; ".join(said for said, _ in begun), fix)

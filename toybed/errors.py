@@ -8,6 +8,11 @@ class ToybedError(ValueError):
     """A wrong input or an unusable file. The command line prints it as one line and exits with code 2."""
 
 
+FEW = 12
+"""Choices that an error names all; of more, where a hint says how to see them, those that are nearest."""
+NEAREST = 4
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str], hint: str = "") -> ToybedError:
     """The error for a name that is not among those allowed, with the nearest valid one.
 
@@ -16,5 +21,11 @@ def unknown(kind: str, name: str, allowed: Iterable[str], hint: str = "") -> Toy
     """
     choices = sorted(allowed)
     close = get_close_matches(name, choices, n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(choices) or 'none'}."
+    if close:
+        guess = f"did you mean {close[0]!r}?"
+    elif len(choices) <= FEW or not hint:  # without a hint nothing else shows them
+        guess = f"allowed: {', '.join(choices) or 'none'}."
+    else:
+        near = sorted(get_close_matches(name, choices, n=NEAREST, cutoff=0.0))
+        guess = f"the nearest of {len(choices)} are {', '.join(near)}."
     return ToybedError(f"unknown {kind} {name!r}: {guess} {hint}".rstrip())

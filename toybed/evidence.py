@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from toybed.answers import changed
 from toybed.errors import ToybedError
 from toybed.listing import COLOURS, interval_text
 from toybed.llm.claims import STANCES, Claim, Claims, Publication, claims
@@ -23,7 +24,7 @@ from toybed.store import Store
 Answers = Mapping[str, Sequence[Mapping[str, Any]]]
 """Answers in a store by question, those with most seeds first."""
 
-KEPT = ("outcome", "estimate", "low", "high", "n", "size", "seeds", "device", "claim", "sentence")
+KEPT = ("outcome", "estimate", "low", "high", "n", "size", "seeds", "device", "claim", "sentence", "changed")
 """What is told of an answer."""
 
 
@@ -120,7 +121,7 @@ def print_evidence(number: str | None, *, store: Path, required: bool, as_json: 
 
 
 def answers(path: Path, *, required: bool) -> Answers:
-    """The answers in a store; none where there is no such file.
+    """The answers in a store, each with how its question has changed since; none where there is no such file.
 
     Raises:
         ToybedError: the file does not exist and is required; or it is no store.
@@ -132,7 +133,7 @@ def answers(path: Path, *, required: bool) -> Answers:
     found: dict[str, list[Mapping[str, Any]]] = {}
     with Store(path) as store:
         for verdict in store.verdicts():
-            found.setdefault(verdict["study"], []).append(verdict)
+            found.setdefault(verdict["study"], []).append({**verdict, "changed": changed(verdict)})
     return found
 
 
@@ -183,7 +184,8 @@ def toy(question: str, found: Answers) -> Iterator[Text]:
         device = "" if answer["device"] == "cpu" else f", {answer['device']}"
         runs = f"  n = {answer['n']}, size {answer['size']}, {answer['seeds']} seeds{device}"
         claim = (f"\n{answer['claim']}", "dim")
-        yield Text.assemble((question, "bold"), "  ", outcome, f"  {interval_text(answer)}", (runs, "dim"), claim)
+        mark = (f"\n{answer['changed']}" if answer["changed"] else "", "yellow")
+        yield Text.assemble((question, "bold"), "  ", outcome, f"  {interval_text(answer)}", (runs, "dim"), claim, mark)
 
 
 def _grid(lines: Iterable[tuple[str, Text]]) -> Table:

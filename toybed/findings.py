@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -181,32 +180,58 @@ def _only(question: Study, parts: Sequence[tuple[tuple[str, ...], Callable[[str]
 
 
 def make_records(
-    size: str, store: Store, *, workers: int, progress: runner.Progress
-) -> tuple[dict[str, dict[str, Records]], dict[str, int]]:
+    size: str,
+    store: Store,
+    *,
+    workers: int,
+    cluster: str | None = None,
+    progress: runner.Progress,
+    watch: runner.Watch | None = None,
+) -> tuple[dict[str, Arms], dict[str, int]]:
     """The records of all arms by question, and the number of seeds; what the store lacks is run.
 
     Raises:
         ToybedError: there is no worker; or the runs could not be made.
     """
-    if workers < 1:
-        raise ToybedError(f"workers is {workers}; allowed: at least 1")
-    records, seeds = {}, {}
+    records: dict[str, Arms] = {}
+    seeds = {}
     for name, question in needed().items():
         seeds[name] = question.seeds[size]
         runner.make_runs(
-            question, store, size=size, seeds=seeds[name], device="cpu", workers=workers, progress=progress, phase=name
+            question,
+            store,
+            size=size,
+            seeds=seeds[name],
+            device="cpu",
+            workers=workers,
+            cluster=cluster,
+            progress=progress,
+            phase=name,
+            watch=watch,
         )
         records[name] = runner.load_records(question, size, seeds[name], "cpu", store)
     return records, seeds
 
 
-def kept_records(size: str, store: Store) -> tuple[dict[str, dict[str, Records]], dict[str, int]]:
-    """The same of those questions whose runs are all in the store; nothing is run."""
-    records, seeds = {}, {}
+class MissingArm(ToybedError):
+    """The runs of an arm are missing."""
+
+
+class Kept(dict[str, Records]):
+    """Those arms of a question whose runs are all there; whoever asks for another one is told."""
+
+    def __missing__(self, arm: str) -> Records:
+        raise MissingArm(f"the runs of its arm {arm} are missing")
+
+
+def kept_records(size: str, store: Store) -> tuple[dict[str, Arms], dict[str, int]]:
+    """The same of those arms whose runs are all in the store; nothing is run."""
+    records: dict[str, Arms] = {}
+    seeds = {}
     for name, question in needed().items():
-        with suppress(ToybedError):
-            records[name] = runner.load_records(question, size, question.seeds[size], "cpu", store)
-            seeds[name] = question.seeds[size]
+        found = runner.load_records(question, size, question.seeds[size], "cpu", store, partly=True)
+        if found:
+            records[name], seeds[name] = Kept(found), question.seeds[size]
     return records, seeds
 
 
@@ -216,7 +241,8 @@ def board(records: Mapping[str, Arms], seeds: Mapping[str, int], table: Findings
     table = findings() if table is None else table
     rows = [finding_row(finding, records, seeds) for finding in table.findings]
     counts = Counter(row["judgement"] for row in rows)
-    quantities = ("accuracy", "entropy") if {each.question for each in ranked().values()} <= set(records) else ()
+    whole = all(each.arm in records.get(each.question, ()) for each in ranked().values())
+    quantities = ("accuracy", "entropy") if whole else ()
     return {
         "findings": rows,
         "orders": [order_row(quantity, table.orders, records) for quantity in quantities],
@@ -232,7 +258,12 @@ def finding_row(finding: Finding, records: Mapping[str, Arms], seeds: Mapping[st
     contrast = contrasts()[finding.id]
     if contrast.question not in records:
         return row | {"judgement": "not tested", "parts": [], "note": f"the runs of {contrast.question} are missing"}
-    parts = [part.judge(records[contrast.question]) for part in contrast.parts]
+    arms = records[contrast.question]
+    try:
+        _ = [arms[arm] for arm in contrast.arms]
+        parts = [part.judge(arms) for part in contrast.parts]
+    except MissingArm as error:
+        return row | {"judgement": "not tested", "parts": [], "note": str(error)}
     back = {word: outcome for outcome, word in IN_WORDS.items()}
     judgement = IN_WORDS[all_of([back[part["judgement"]] for part in parts])]
     return row | {

@@ -14,8 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from toybed.errors import unknown
+from toybed.own import is_own
 
 if TYPE_CHECKING:
+    from toybed.objectives.objective import Objective
     from toybed.study import Study
 
 SHORT = {
@@ -102,7 +104,7 @@ _TABLES = {"questions": _questions, "objectives": _objectives, "worlds": _worlds
 
 
 def print_entry(name: str, *, as_json: bool) -> None:
-    """Print all that is known about a question, an objective or a world.
+    """Print all that is known about a question, an objective or a world; ``module:name`` is one of one's own.
 
     Raises:
         ToybedError: nothing has that name.
@@ -110,7 +112,11 @@ def print_entry(name: str, *, as_json: bool) -> None:
     from toybed import objectives, study
     from toybed.envs import WORLDS
 
-    if name in objectives.names():
+    if is_own(name):
+        from toybed import listing_own
+
+        entry = listing_own.entry(name, _question_entry, _reads)
+    elif name in objectives.names():
         entry = _objective_entry(name)
     elif name in study.studies():
         entry = _question_entry(name)
@@ -141,8 +147,6 @@ def print_entry(name: str, *, as_json: bool) -> None:
 
 def _objective_entry(name: str) -> dict[str, Any]:
     from toybed import objectives
-    from toybed.agents.companions import MADE as LEARNED
-    from toybed.objectives.batch import HOW_TO_GET
 
     row = objectives.row(name)
     stages = row.stages()
@@ -165,13 +169,19 @@ def _objective_entry(name: str) -> dict[str, Any]:
         ]
     if row.published:
         entry["published values"] = ", ".join(f"{k}={v}" for k, v in row.published.items())
-    entry["reads besides log-probabilities, mask and reward"] = [
-        f"{need}: {HOW_TO_GET[need]}{'' if need in LEARNED else NOT_LEARNED}" for need in sorted(row.build().needs)
-    ]
+    entry["reads besides log-probabilities, mask and reward"] = _reads(row.build())
     entry["traps"] = list(row.traps)
     entry["limits"] = list(row.limits)
     entry["stages"] = {f"{part}: {used}": _text(used.source) for part, many in stages.items() for used in many}
     return {heading: content for heading, content in entry.items() if content}
+
+
+def _reads(objective: Objective) -> list[str]:
+    """What an objective needs besides the usual, and how to get it."""
+    from toybed.agents.companions import MADE as LEARNED
+    from toybed.objectives.batch import HOW_TO_GET
+
+    return [f"{need}: {HOW_TO_GET[need]}{'' if need in LEARNED else NOT_LEARNED}" for need in sorted(objective.needs)]
 
 
 def _question_entry(name: str) -> dict[str, Any]:
@@ -222,9 +232,10 @@ def print_answer(result: Mapping[str, Any]) -> None:
         table.add_row(_coloured(part["outcome"]), interval_text(part), str(part["n"]), words)
     console.print()
     console.print(table)
+    again = result["address"] or result["study"]
     console.print(
         f"\n[dim]{result['seeds']} seeds{worlds_text(result)}, size {result['size']}, {result['seconds']:.0f} s; "
-        f"kept in {escape(result['store'])}. How each part is judged: toybed show {result['study']}[/dim]"
+        f"kept in {escape(result['store'])}. How each part is judged: toybed show {again}[/dim]"
     )
 
 

@@ -1,13 +1,15 @@
 """What a running sweep says while it runs: a small file beside its store, for those who watch.
 
 The store holds what is finished, and a stack of runs is finished at once. So the curves of the stacks that are being
-trained stand in ``STORE-live``, written anew at most twice a second and removed at the end.
+trained stand in ``STORE-live-PROCESS``, written anew at most twice a second and removed at the end: several commands
+may work for one store.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -50,7 +52,7 @@ class StackSeen:
 
 @dataclass
 class Seen:
-    """What the file holds: who runs, what, and the stacks that are being trained."""
+    """What a file holds: who runs, what, and the stacks that are being trained."""
 
     process: int
     title: str
@@ -68,11 +70,16 @@ class Live:
     """
 
     def __init__(self, store: Path, title: str) -> None:
-        self._path, self._title = live_file(store), title
+        self._store, self._title, self._process = store, title, os.getpid()
+        self._path = live_file(store, self._process)
         self._stacks: dict[int, StackSeen] = {}
         self._written = float("-inf")
 
     def __enter__(self) -> Live:
+        for file, seen in _found(self._store):  # what those left that were killed
+            if not _lives(seen.process):
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -97,27 +104,39 @@ class Live:
 
     def _write(self) -> None:
         thinned = [replace(stack, points=_thinned(stack.points)) for stack in self._stacks.values()]
-        text = json.dumps(asdict(Seen(os.getpid(), self._title, thinned)))
-        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        text = json.dumps(asdict(Seen(self._process, self._title, thinned)))
+        partial = self._path.with_name(f"{self._path.name}.part")
         with suppress(OSError):
             partial.write_text(text, encoding="utf-8")
             os.replace(partial, self._path)
 
 
-def live_file(store: Path) -> Path:
-    """Where the file of a store is."""
-    return store.with_name(store.name + "-live")
+def live_file(store: Path, process: int) -> Path:
+    """Where the file of a process that works for a store is."""
+    return store.with_name(f"{store.name}-live-{process}")
 
 
-def read(store: Path) -> Seen | None:
-    """What is being done now; None where nothing is, or where who did it has died."""
+def read(store: Path) -> list[Seen]:
+    """What is being done now, by each process that works for the store; those that have died do nothing."""
+    return [seen for _, seen in _found(store) if _lives(seen.process)]
+
+
+def _found(store: Path) -> list[tuple[Path, Seen]]:
+    form = re.compile(re.escape(store.name) + r"-live-\d+")
+    files: list[Path] = []
+    with suppress(OSError):
+        files = sorted(file for file in store.parent.iterdir() if form.fullmatch(file.name))
+    return [(file, seen) for file in files if (seen := _read(file)) is not None]
+
+
+def _read(file: Path) -> Seen | None:
+    """What a file holds; None where it is half-written, or was removed in the meantime."""
     try:
-        found = json.loads(live_file(store).read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
         stacks = [StackSeen(**{**s, "points": [tuple(p) for p in s["points"]]}) for s in found["stacks"]]
-        seen = Seen(found["process"], found["title"], stacks)
+        return Seen(found["process"], found["title"], stacks)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return seen if _lives(seen.process) else None
 
 
 def _lives(process: int) -> bool:

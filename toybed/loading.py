@@ -108,8 +108,12 @@ def curve(steps: bytes, values: bytes) -> Curve:
 
 
 @contextmanager
-def read_only(store: str | Path) -> Iterator[sqlite3.Connection]:
+def read_only(store: str | Path, *, alone: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection that cannot write, to a store that another program may be writing to.
+
+    Args:
+        store: the file.
+        alone: nobody writes to it, and no log of what was written lies beside it; then no file is made beside it.
 
     Raises:
         ToybedError: there is no such file, or it is not a store, or damaged.
@@ -117,8 +121,9 @@ def read_only(store: str | Path) -> Iterator[sqlite3.Connection]:
     path = Path(store)
     if not path.is_file():
         raise ToybedError(f"store {path} does not exist; toybed run makes one, --store names another")
+    how = "mode=ro&immutable=1" if alone else "mode=ro"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=30)) as db:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=30)) as db:
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if not tables >= TABLES:
                 raise ToybedError(f"{path} is not a toybed store; choose another with --store")
@@ -127,3 +132,28 @@ def read_only(store: str | Path) -> Iterator[sqlite3.Connection]:
         raise ToybedError(
             f"store {path} cannot be read ({str(error).splitlines()[0]}); toybed doctor looks closer"
         ) from error
+
+
+@contextmanager
+def untouched(store: str | Path) -> Iterator[sqlite3.Connection]:
+    """The same at one moment, and nothing is written beside the store either: it may lie where nothing can be written.
+
+    Raises:
+        ToybedError: as :func:`read_only`; or it was written to in the meantime.
+    """
+    path = Path(store)
+    before = _state(path)
+    used = bool(before and before[-1])
+    with read_only(store, alone=not used) as db:
+        db.execute("BEGIN")
+        yield db
+    if not used and _state(path) != before:
+        raise ToybedError(f"store {path} was written to while it was read; try again")
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """When the file was written last, its size, and that of the log beside it that a program which writes keeps."""
+    if not path.is_file():
+        return ()
+    log = path.with_name(path.name + "-wal")
+    return path.stat().st_mtime_ns, path.stat().st_size, log.stat().st_size if log.is_file() else 0

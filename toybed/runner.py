@@ -9,7 +9,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import toybed
+from toybed import answers
 from toybed.agents.config import Setting
 from toybed.errors import ToybedError, unknown
 from toybed.executors import Executor, Here, Processes, Report
@@ -159,9 +160,7 @@ def run_sweep(
         ToybedError: a device or the cluster is missing, or a worker failed.
     """
     for device in {run.device for run in runs}:
-        check_device(device)
-        if cluster is not None and device != "cpu":
-            raise ToybedError(f"device is {device!r} with a cluster; allowed there: cpu")
+        check_device(device, cluster)
     finished = store.finished()
     missing = list({run.id: run for run in runs if run.id not in finished or _lacks(store, run, keep)}.values())
     waves = _waves(missing, store)
@@ -317,8 +316,8 @@ def _end(store: Store, run: Run) -> NDArray[np.float32]:
     return end
 
 
-def check_device(device: str) -> None:
-    """Raise a ToybedError unless the device can be used."""
+def check_device(device: str, cluster: str | None = None) -> None:
+    """Raise a ToybedError unless the device can be used, on a cluster where there is one."""
     if device not in ("cpu", "cuda"):
         raise ToybedError(f"device is {device!r}; allowed: cpu, cuda")
     if device == "cuda":
@@ -326,6 +325,32 @@ def check_device(device: str) -> None:
 
         if not torch.cuda.is_available():
             raise ToybedError("device is 'cuda', but torch finds no CUDA device here; allowed on this machine: cpu")
+    if cluster is not None and device != "cpu":
+        raise ToybedError(f"device is {device!r} with a cluster; allowed there: cpu")
+
+
+def check_workers(workers: int) -> None:
+    """Raise a ToybedError unless there is a worker."""
+    if workers < 1:
+        raise ToybedError(f"workers is {workers}; allowed: at least 1")
+
+
+def check_asked(
+    study: Study, *, size: str, seeds: int | None, device: str, workers: int, cluster: str | None = None
+) -> int:
+    """The number of seeds in each arm; better asked before a store is opened, and made, for it.
+
+    Raises:
+        ToybedError: a wrong argument.
+    """
+    if size not in SIZES:
+        raise unknown("size", size, SIZES)
+    count = study.seeds[size] if seeds is None else seeds
+    if not 1 <= count <= FIRST_TUNING_SEED:
+        raise ToybedError(f"seeds is {count}; allowed: at least 1, at most {FIRST_TUNING_SEED}")
+    check_device(device, cluster)
+    check_workers(workers)
+    return count
 
 
 def manifest() -> dict[str, Any]:
@@ -351,8 +376,14 @@ def _commit() -> str | None:
         return None  # installed from a wheel, or without git
 
 
-def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple[str, Setting]]:
+def tuned(
+    study: Study, size: str, device: str, store: Store, *, partly: bool = False
+) -> dict[str, tuple[str, Setting]]:
     """Arm to label and setting of the candidate that won, from runs that are in the store.
+
+    Args:
+        study, size, device, store: what was run, and where it is.
+        partly: leave out an arm of which a run is missing.
 
     Raises:
         ToybedError: a run is missing.
@@ -362,9 +393,15 @@ def tuned(study: Study, size: str, device: str, store: Store) -> dict[str, tuple
     chosen = {}
     candidates = study.tuning.candidates(size)
     for arm, options in study.trials(size, device).items():
-        label = study.tuning.best({label: records(runs, store) for label, runs in options.items()})
-        chosen[arm] = (label, study.tuning.final(size, arm, candidates[arm][label]))
+        with _without(partly):
+            label = study.tuning.best({label: records(runs, store) for label, runs in options.items()})
+            chosen[arm] = (label, study.tuning.final(size, arm, candidates[arm][label]))
     return chosen
+
+
+def _without(partly: bool) -> AbstractContextManager[None]:
+    """What is missing is left out, or an error."""
+    return suppress(ToybedError) if partly else nullcontext()
 
 
 def learned(study: Study, size: str, device: str, store: Store, make: Make | None = None) -> dict[str, Setting]:
@@ -374,18 +411,22 @@ def learned(study: Study, size: str, device: str, store: Store, make: Make | Non
     return study.search.learn(size, device, lambda runs: records(runs, store), make)
 
 
-def load_records(study: Study, size: str, seeds: int, device: str, store: Store) -> dict[str, Records]:
-    """The records of all arms, for judging.
+def load_records(
+    study: Study, size: str, seeds: int, device: str, store: Store, *, partly: bool = False
+) -> dict[str, Records]:
+    """The records of all arms, for judging; ``partly``, of those arms whose runs are all there.
 
     Raises:
         ToybedError: a run is missing.
     """
-    settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store).items()}
-    settings |= learned(study, size, device, store)
-    return {
-        arm: records(runs, store, parameters=arm in study.keeps)
-        for arm, runs in study.runs(size, seeds, device, settings).items()
-    }
+    settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store, partly=partly).items()}
+    with _without(partly):
+        settings |= learned(study, size, device, store)
+    found = {}
+    for arm, runs in study.runs(size, seeds, device, settings).items():
+        with _without(partly):
+            found[arm] = records(runs, store, parameters=arm in study.keeps)
+    return found
 
 
 def records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:
@@ -436,8 +477,7 @@ def make_runs(
     Raises:
         ToybedError: there is no worker; or the runs could not be made.
     """
-    if workers < 1:
-        raise ToybedError(f"workers is {workers}; allowed: at least 1")
+    check_workers(workers)
 
     def sweep(runs: Iterable[Run], phase: str, keep: Collection[str] = ()) -> None:
         run_sweep(
@@ -482,11 +522,7 @@ def answer(
     Raises:
         ToybedError: a wrong argument; or the runs could not be made.
     """
-    if size not in SIZES:
-        raise unknown("size", size, SIZES)
-    count = study.seeds[size] if seeds is None else seeds
-    if not 1 <= count <= FIRST_TUNING_SEED:
-        raise ToybedError(f"seeds is {count}; allowed: at least 1, at most {FIRST_TUNING_SEED}")
+    count = check_asked(study, size=size, seeds=seeds, device=device, workers=workers, cluster=cluster)
     started = time.perf_counter()
     chosen = make_runs(
         study,
@@ -502,6 +538,7 @@ def answer(
     verdict, parts = study.judge(load_records(study, size, count, device, store))
     result = {
         "study": study.name,
+        **answers.about(study, size),
         "question": study.question,
         **verdict.as_dict(),
         "parts": [part.as_dict() for part in parts],

@@ -14,11 +14,12 @@ from rich.markup import escape
 from rich.table import Table as Printed
 from rich.text import Text
 
-from toybed import findings, plotting
+from toybed import findings, live, plotting, runner
 from toybed.errors import ToybedError
 from toybed.progress import Bar
 from toybed.report.sections import Answers, Section, Table
 from toybed.store import Store
+from toybed.study import SIZES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,15 +35,16 @@ COLOURS = {
 FARTHEST = 8.0  # half-widths from the threshold; what lies beyond is drawn at the edge
 
 
-def print_findings(*, size: str, store: Path, workers: int, out: Path, as_json: bool) -> None:
+def print_findings(*, size: str, store: Path, workers: int, cluster: str | None, out: Path, as_json: bool) -> None:
     """Make what runs the store lacks, judge all findings, print that and write the figure (not with JSON).
 
     Raises:
         ToybedError: the figure cannot be written; or the runs could not be made.
     """
+    runner.check_workers(workers)
     started = time.perf_counter()
-    with Store(store) as kept, Bar(quiet=as_json) as bar:
-        records, seeds = findings.make_records(size, kept, workers=workers, progress=bar)
+    with Store(store) as kept, Bar(quiet=as_json) as bar, live.Live(store, "findings") as seen:
+        records, seeds = findings.make_records(size, kept, workers=workers, cluster=cluster, progress=bar, watch=seen)
     board = findings.board(records, seeds)
     board |= {"size": size, "seconds": round(time.perf_counter() - started, 2), "store": str(store)}
     if as_json:
@@ -141,16 +143,18 @@ def order_text(row: Mapping[str, Any]) -> Text:
 
 # -- the report --------------------------------------------------------------------------------------------------------
 def section(store: Store, answers: Answers) -> Section | None:
-    """The findings in a report, of the largest size of which the store has runs; None where it has none."""
-    for size in ("standard", "quick"):
-        records, seeds = findings.kept_records(size, store)
-        if records:
-            return _told(findings.board(records, seeds), size)
-    return None
+    """The findings in a report, of the size of which most can be tested; None where none can."""
+    boards = [(findings.board(*findings.kept_records(size, store)), size) for size in reversed(SIZES)]
+    board, size = max(boards, key=lambda each: len(_tested(each[0])))
+    return _told(board, size) if _tested(board) else None
+
+
+def _tested(board: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [row for row in board["findings"] if row["parts"]]
 
 
 def _told(board: Mapping[str, Any], size: str) -> Section:
-    tested = [row for row in board["findings"] if row["parts"]]
+    tested = _tested(board)
     missing = len(board["findings"]) - len(tested)
     counts = ", ".join(f"{count} {word}" for word, count in board["tally"].items() if count)
     table = Table(

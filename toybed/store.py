@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from toybed.agents.results import Curve, RunResult
 from toybed.errors import ToybedError
+from toybed.loading import untouched
 
 FORMAT = 2
 """Raised when the tables change; a store of a higher format was written by a newer toybed."""
@@ -70,7 +71,7 @@ class Store:
 
     def _open(self) -> None:
         self._db.execute(f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS}")
-        self._check_format()
+        self._check_format(self._db, self.path)
         # Before anything is written: a damaged file is left as it was found.
         problem = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
@@ -78,7 +79,7 @@ class Store:
         self._write_ahead()
         # Writing the format again fails here, before anything is computed, if the file or its folder is read-only.
         with self._transaction() as db:
-            if not self._check_format():
+            if not self._check_format(self._db, self.path):
                 for statement in _SCHEMA.split(";"):
                     db.execute(statement)
             elif db.execute("PRAGMA user_version").fetchone()[0] == 1:
@@ -97,18 +98,19 @@ class Store:
                     raise
                 time.sleep(0.01)
 
-    def _check_format(self) -> bool:
+    @staticmethod
+    def _check_format(db: sqlite3.Connection, path: Path) -> bool:
         """Whether the file is a store already; an empty file is not one yet, and anything else is an error."""
         # Tables first: whoever makes them in the meantime writes the format in the same transaction.
-        tables = {row[0] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        found = db.execute("PRAGMA user_version").fetchone()[0]
         if found > FORMAT:
             raise ToybedError(
-                f"store {self.path} has format {found}, written by a newer toybed; this one reads up to {FORMAT}: "
+                f"store {path} has format {found}, written by a newer toybed; this one reads up to {FORMAT}: "
                 "upgrade, or choose another file with --store"
             )
         if tables and not (found and tables >= set(TABLES)):
-            raise ToybedError(f"{self.path} is an SQLite file but not a toybed store; choose another with --store")
+            raise ToybedError(f"{path} is an SQLite file but not a toybed store; choose another with --store")
         return bool(tables)
 
     def __enter__(self) -> Store:
@@ -211,29 +213,20 @@ class Store:
     def take(self, source: str | Path) -> int:
         """Keep what another store has and this one lacks, in one transaction; what both have stays as it is here.
 
+        The source is only read, also where it has an older format or lies where nothing can be written.
+
         Returns:
             How many runs were taken.
 
         Raises:
-            ToybedError: the source cannot be opened as a store.
+            ToybedError: the source cannot be read, or was written by a newer toybed.
         """
-        Store(source).__exit__()  # it is whole, and of this format
-        with self._explained():
-            self._db.execute("ATTACH ? AS source", (str(source),))
-        try:
+        with untouched(source) as theirs:
+            self._check_format(theirs, Path(source))
+            if (problem := theirs.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(problem)
             with self._transaction() as db:
-                taken = {}
-                for table in TABLES:
-                    # By name: in a store that was brought up to date they stand in another order.
-                    names = [f'"{row[0]}"' for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,))]
-                    columns = ", ".join(names)
-                    copied = db.execute(
-                        f"INSERT OR IGNORE INTO main.{table} ({columns}) SELECT {columns} FROM source.{table}"
-                    )
-                    taken[table] = copied.rowcount
-        finally:
-            self._db.execute("DETACH source")
-        return taken["runs"]
+                return {table: _copy(table, theirs, db) for table in TABLES}["runs"]
 
     # -- within ----------------------------------------------------------------------------------------------------
     @contextmanager
@@ -273,6 +266,15 @@ class Store:
             raise ToybedError(
                 f"store {self.path} cannot be written ({error.strerror}); choose another with --store"
             ) from error
+
+
+def _copy(table: str, source: sqlite3.Connection, db: sqlite3.Connection) -> int:
+    """Copy the rows that a table lacks, and say how many; a column that an older format lacks stays empty."""
+    # By name: in a store that was brought up to date they stand in another order.
+    names = [f'"{row[1]}"' for row in source.execute(f"PRAGMA table_info({table})")]
+    columns, marks = ", ".join(names), ", ".join("?" * len(names))
+    rows = source.execute(f"SELECT {columns} FROM {table}")
+    return db.executemany(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", rows).rowcount
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Outcome = Literal["supported", "refuted", "undecided"]
 SIZES = ("quick", "standard", "full")
 
-_DETERMINING = ("objectives", "measures", "envs", "agents", "own.py", "seeding.py", "streams.py")
+DETERMINING = ("objectives", "measures", "envs", "agents", "own.py", "seeding.py", "streams.py")
 """The code that determines a run's numbers, within the package."""
 
 
@@ -45,21 +45,22 @@ def code_version() -> str:
     versions of torch and numpy, whose kernels round differently."""
     root = Path(toybed.__file__).parent
     digest = hashlib.sha256(f"torch {version('torch')}, numpy {version('numpy')}".encode())
-    for part in _DETERMINING:
+    for part in DETERMINING:
         path = root / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.relative_to(root).as_posix().encode())
-            digest.update(_without_docstrings(file.read_text(encoding="utf-8")).encode())
+            digest.update(ast.dump(without_docstrings(file.read_text(encoding="utf-8"))).encode())
     return digest.hexdigest()[:16]
 
 
-def _without_docstrings(source: str) -> str:
+def without_docstrings(source: str) -> ast.Module:
+    """The code of a module, with neither comments nor docstrings nor layout in it."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [x for x in body if not _is_text(x)]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return tree
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -372,8 +373,48 @@ class Study:
         arms = {**self.arms(size), **(tuned or {})}
         return {arm: _runs_of(setting, range(seeds), device, self.worlds) for arm, setting in arms.items()}
 
+    def fingerprint(self, size: str) -> str:
+        """A hash of what is asked at a size: claim, rule with its amendments, number of seeds, worlds and arms.
+
+        The code that makes the runs and judges them is not in it: an engine made faster asks nothing else.
+        """
+        return digest([*self.asked(size).values(), self.seeds[size]])
+
+    def asked(self, size: str) -> dict[str, str]:
+        """The same in its parts, a hash each: ``claim``, ``rule``, ``arms`` (without the number of seeds)."""
+        return {
+            "claim": digest([self.question, self.claim]),
+            "rule": digest([self.rule, *self.amendments]),
+            "arms": digest([self.worlds, *self._sweep(size)]),
+        }
+
+    def _sweep(self, size: str) -> Iterator[Any]:
+        """The settings of all arms as JSON: chosen ones with all candidates, learned ones as their search begins."""
+        yield _configs(self.arms(size))
+        if self.tuning is not None:
+            final = self.tuning.final
+            for arm, options in self.tuning.candidates(size).items():
+                yield arm, _configs(options), _configs({k: final(size, arm, each) for k, each in options.items()})
+            yield self.tuning.seeds[size]
+        if self.search is not None:
+            search, state = self.search, self.search.begin(size)
+            yield _configs(search.final(size, state))
+            yield {place: _configs(options) for place, options in search.ask(size, 0, state).items()}
+            yield search.generations[size], search.bases[size]
+
+
+def digest(value: Any) -> str:
+    """A short hash of what JSON would hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _configs(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    return {name: setting.config() for name, setting in settings.items()}
+
 
 _STUDIES: dict[str, Study] = {}
+_OWN: dict[str, Study] = {}
+"""Questions of a user by ``module:name``, as they were asked for."""
 
 
 def register(study: Study) -> Study:
@@ -414,4 +455,10 @@ def _own_study(name: str) -> Study:
         raise ToybedError(f"{name} is a {type(found).__name__}; allowed: a toybed.study.Study")
     if found.name in studies() and _STUDIES[found.name] is not found:
         raise ToybedError(f"{name}: a question has the name {found.name!r} already; give yours another")
+    _OWN[name] = found
     return found
+
+
+def place_of(question: Study) -> str | None:
+    """The name by which :func:`get` has found a question, or would; None where there is none."""
+    return next((name for name, known in (_STUDIES | _OWN).items() if known is question), None)

@@ -62,7 +62,7 @@ class Frame:
 
     Attributes:
         store: the file.
-        title: what is being done now; None where nothing is.
+        title: what is being done now, by one command or several; None where nothing is.
         finished: runs in the store.
         progress: share of the updates done of the stacks that are being trained now; None without any.
         lines: those last heard of first.
@@ -110,7 +110,7 @@ class Watcher:
         if self._store.is_file():
             self._read()
         seen = live.read(self._store)
-        stacks = [] if seen is None else seen.stacks
+        stacks = [stack for each in seen for stack in each.stacks]
         lines = {key: _copy(line) for key, line in self._lines.items()}
         for stack in stacks:
             line = self._line(lines, stack.about)
@@ -122,7 +122,7 @@ class Watcher:
         todo = sum(stack.runs * stack.updates for stack in stacks)
         return Frame(
             store=self._store,
-            title=None if seen is None else seen.title,
+            title="; ".join(each.title for each in seen) or None,
             finished=self._finished,
             progress=done / todo if todo else None,
             lines=sorted(lines.values(), key=lambda line: -line.last),
@@ -183,7 +183,7 @@ def watch(store: Path, *, every: float, once: bool, as_json: bool) -> None:
         raise ToybedError(f"every is {every:g}; allowed: at least 0.1 seconds")
     watcher = Watcher(store)
     if once or as_json:
-        if not store.is_file() and live.read(store) is None:
+        if not store.is_file() and not live.read(store):
             raise ToybedError(f"store {store} does not exist yet; toybed run makes one, --store names another")
         frame = watcher.look()
         print(json.dumps(frame.as_dict())) if as_json else Console().print(render(frame, Console().size))

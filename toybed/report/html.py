@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 import toybed
 from toybed import runner, scoreboard, study
+from toybed.answers import changes, command, explained, question_of
 from toybed.errors import ToybedError
 from toybed.listing import interval_text, worlds_text
 from toybed.report import literature, manifests, ranking, sections
@@ -128,6 +129,7 @@ def _environment() -> Environment:
         "told": _told,
         "ticks": lambda panel: json.dumps({w: sorted(names.items()) for w, names in panel.ticks.items()}),
         "lower_first": lambda text: text[:1].lower() + text[1:],
+        "upper_first": lambda text: text[:1].upper() + text[1:],
     }
     pages.tests["number_like"] = lambda word: re.fullmatch(r"[-+.,\[\] \de]+", word) is not None
     return pages
@@ -166,27 +168,39 @@ def _answer(
     answer: Mapping[str, Any], name: str, store: Store, palette: Palette, figures: Path | None
 ) -> tuple[dict[str, Any], ranking.Ranking | None]:
     """An answer with what its question says of itself, its figure or why there is none, and its ranking."""
-    question = study.studies().get(answer["study"])
     entry = {"tuned": {}, **answer, "source": "", "amendments": (), "command": "", "published": ()}
-    entry["id"] = "-".join(_word(answer[part]) for part in ("study", "size", "seeds", "device"))
-    if question is None:
-        return {**entry, "figure": _none("This version of toybed does not know the question: no figure.")}, None
-    entry |= {"source": question.source, "amendments": question.amendments}
-    entry |= {"command": _command(answer, question), "published": literature.about(question.name)}
-    asked = (answer["size"], answer["seeds"], answer["device"])
+    entry |= {"id": "-".join(_word(answer[part]) for part in ("study", "size", "seeds", "device"))}
+    entry |= {"changed": changes(answer)}
     try:
-        records = runner.load_records(question, *asked, store)
-        tuned = {arm: setting for arm, (_, setting) in runner.tuned(question, asked[0], asked[2], store).items()}
-    except ToybedError:
-        # Runs are named by the code that made them: those of another version cannot be found.
-        reason = "Its runs were made by another version of the code: run it again for the figure."
-        return {**entry, "figure": _none(reason)}, None
-    figure = question.figure(records)
+        question = question_of(answer)
+        entry |= {"source": question.source, "amendments": question.amendments}
+        entry |= {"command": command(answer, question), "published": literature.about(question.name)}
+        figure, ranked = _made(answer, question, store)
+    except ToybedError as error:
+        return {**entry, "figure": Drawn(Markup(""), f"No figure: {error}.", [])}, None
     if figures is not None:
         _save(figure, figures / f"{answer['study']}-{answer['size']}.png")
     entry["figure"] = _drawn(figure, name, question.question, question.caption, palette)
-    ranked = ranking.ranking(question.name, answer["size"], records, question.runs(*asked, tuned))
     return entry, ranked
+
+
+def _made(answer: Mapping[str, Any], question: study.Study, store: Store) -> tuple[Figure, ranking.Ranking | None]:
+    """The figure of an answer and its ranking, from the runs.
+
+    Raises:
+        ToybedError: it cannot be drawn; the message says why.
+    """
+    asked = (answer["size"], answer["seeds"], answer["device"])
+    with explained(question):
+        try:
+            records = runner.load_records(question, *asked, store)
+            tuned = {arm: setting for arm, (_, setting) in runner.tuned(question, asked[0], asked[2], store).items()}
+        except ToybedError as error:
+            # Runs are named by the code that made them: those of another version cannot be found.
+            reason = "its runs were made by another version of the code, or of other arms; run it again"
+            raise ToybedError(reason) from error
+        ranked = ranking.ranking(question.name, answer["size"], records, question.runs(*asked, tuned))
+        return question.figure(records), ranked
 
 
 def _word(value: object) -> str:
@@ -194,22 +208,11 @@ def _word(value: object) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", str(value))
 
 
-def _command(answer: Mapping[str, Any], question: study.Study) -> str:
-    size = "" if answer["size"] == "standard" else f" --{answer['size']}"
-    device = "" if answer["device"] == "cpu" else f" --device {answer['device']}"
-    seeds = "" if answer["seeds"] == question.seeds[answer["size"]] else f" --seeds {answer['seeds']}"
-    return f"toybed run {answer['study']}{size}{seeds}{device}"
-
-
 def _drawn(figure: Figure, name: str, title: str, caption: str, palette: Palette) -> Drawn:
     found = panels(figure)
     for series in (series for panel in found for series in panel.series):
         palette.variable(series.colour, words=False)  # the charts use them, too
     return Drawn(svg(figure, name, title, caption, palette), caption, found)
-
-
-def _none(reason: str) -> Drawn:
-    return Drawn(Markup(""), reason, [])
 
 
 def _section(section: sections.Section, palette: Palette) -> dict[str, Any]:
