@@ -36,7 +36,9 @@ def makes_no_tensor_elsewhere(policy: str, objective: str) -> None:
     """With the default moved to "meta", a tensor made without a word about its device meets the others and fails."""
     name, knobs = world(objective, policy)
     env = make(name, **knobs, device="cpu")
-    env.observe(env.reset(env.prompts()[:1]))  # the world draws its tables on the CPU, when first asked for them
+    # The world makes its tables on the CPU, when first asked for them.
+    env.observe(env.reset(env.prompts()[:1]))
+    env.contexts()
     policies = [make_policy(policy, env, SEEDS, **POLICIES[policy]) for _ in range(2)]
     with torch.device("meta"):
         learner = PolicyGradient(env, policies[0], catalogue.get(objective), LEARNING, SEEDS, policies[1])
