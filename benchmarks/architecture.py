@@ -43,17 +43,14 @@ What a student should see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from toybed import laws, plotting
-from toybed.agents.config import Setting, Spec, Supervised
-from toybed.benchmarks.entropy_law import GOOD_FIT, MATCHED_REWARD
-from toybed.stats import Array, Interval, mean_interval, mean_of_found
+from toybed.benchmarks.architecture_figure import figure
+from toybed.benchmarks.architecture_measures import CONCLUSIONS, NUMBERS, Measure, interval_of, present, slope
+from toybed.benchmarks.architecture_sweep import BESIDE, EVERY, NETWORKS, candidates, final
+from toybed.stats import Interval, mean_of_found
 from toybed.study import (
     Outcome,
     Records,
@@ -68,73 +65,6 @@ from toybed.study import (
     tally,
     within,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-SAME_SHARE = 0.10  # relative difference within which the law's a, or what an intervention keeps, is that of the MLP
-SAME_CEILING = 0.05  # of success
-SAME_ENTROPY = 0.05  # nats per token
-LOST = 0.02  # of held-out pass@16
-SAME_LOSS = 0.05
-
-
-@dataclass(frozen=True)
-class Network:
-    """A policy with its base: after ``steps`` of supervised learning at ``rate`` all have about the same success.
-
-    Attributes:
-        label: in figures and sentences.
-        policy: a name of ``toybed.agents.policies.POLICIES``.
-        steps, rate: supervised.
-        rates: of RL, to choose from; the quick size takes the middle one.
-        view: of the world.
-        factor: times the chosen rate.
-    """
-
-    label: str
-    policy: str
-    steps: int
-    rate: float
-    rates: tuple[float, float, float]
-    view: str = "tokens"
-    factor: float = 1.0
-
-    @property
-    def short(self) -> str:
-        """The label for a narrow place."""
-        return SHORT.get(self.label, self.label)
-
-
-NETWORKS = {
-    "mlp": Network("MLP", "mlp", 210, 5e-3, (3e-4, 1e-3, 3e-3)),
-    "gru": Network("GRU", "gru", 180, 1e-2, (1e-3, 3e-3, 1e-2)),
-    "transformer": Network("transformer", "transformer", 500, 3e-3, (1e-4, 3e-4, 1e-3)),
-}
-TABLE = Network("table", "tabular", 42, 5e-2, (3e-2, 1e-1, 3e-1))
-BESIDE = {
-    "table": TABLE,
-    "table_slow": replace(TABLE, label="table at a third of its rate", factor=1 / 3),
-    "state": replace(NETWORKS["mlp"], label="MLP with the state in view", steps=55, view="state"),
-    "slow": replace(NETWORKS["mlp"], label="MLP at a third of its rate", factor=1 / 3),
-    "fast": replace(NETWORKS["mlp"], label="MLP at three times its rate", factor=3.0),
-}
-EVERY = NETWORKS | BESIDE
-SHORT = {
-    BESIDE["table_slow"].label: "table, rate / 3",
-    BESIDE["state"].label: "MLP, state",
-    BESIDE["slow"].label: "MLP, rate / 3",
-    BESIDE["fast"].label: "MLP, rate x 3",
-}
-QUICK = ("mlp", "gru", "table")
-INTERVENTIONS = {
-    "entropy_bonus": ("Entropy bonus", Spec("grpo", {"entropy_coefficient": 0.05})),
-    "clip_cov": ("Clip-Cov", Spec("clip_cov", {"clip_low": 0.2, "clip_high": 0.2, "share": 0.1, "cov_low": 0.8})),
-    "kl_cov": ("KL-Cov", Spec("kl_cov", {"share": 0.1})),
-}
-UPDATES = {"quick": 40, "standard": 100, "full": 200}
-TUNING_UPDATES = {"quick": 1, "standard": 60, "full": 60}  # quick has nothing to choose from
 
 CLAIM = (
     "What is concluded of entropy collapse does not depend on the network: whether the law fits, which interventions "
@@ -157,101 +87,12 @@ AMENDMENTS = (
 )
 
 
-# -- the sweep ------------------------------------------------------------------------------------------------------
-def setting(size: str, network: str, objective: str, rate: float) -> Setting:
-    """One arm."""
-    own = EVERY[network]
-    return Setting(
-        objective=Spec("grpo") if objective == "grpo" else INTERVENTIONS[objective][1],
-        world=Spec("chain_reach", {"modulus": 11, "operations": 4, "length": 3, "view": own.view}),
-        policy=Spec(own.policy),
-        supervised=Supervised(steps=own.steps, learning_rate=own.rate, demonstrator={"noise": 0.35}),
-    ).with_learning(updates=UPDATES[size], learning_rate=rate, measure_every=4 if size == "quick" else 5)
-
-
-def candidates(size: str) -> dict[str, dict[str, Setting]]:
-    """The learning rates that are tried, with GRPO, for each arm; a network's arms share them."""
-    tried: dict[str, dict[str, Setting]] = {}
-    for n in QUICK if size == "quick" else EVERY:
-        rates = EVERY[n].rates[1:2] if size == "quick" else EVERY[n].rates
-        updates = TUNING_UPDATES[size]
-        trials = {
-            f"{rate:g}": setting(size, n, "grpo", rate).with_learning(updates=updates, measure_every=updates)
-            for rate in rates
-        }
-        tried |= {f"{n}/{objective}": trials for objective in ("grpo", *INTERVENTIONS)}
-    return tried
-
-
-def final(size: str, name: str, tried: Setting) -> Setting:
-    """The setting of an arm, from the trial that won."""
-    network, objective = name.split("/")
-    return setting(size, network, objective, tried.learning.learning_rate * EVERY[network].factor)
-
-
-# -- what is measured, of each run of an arm ------------------------------------------------------------------------
-def _along(records: Records, measure: Callable[[laws.Law], float]) -> Array:
-    """Of the law fitted to a run: success on train prompts against entropy."""
-    return records.per_run(lambda h, r: measure(laws.fit(h, r)), records["entropy_train"], records["reward_train"])
-
-
-def _matched(records: Records, measure: str) -> Array:
-    """The measure at 80 % success on train prompts; NaN for a run that never gets there."""
-    return records.per_run(lambda r, v: laws.value_at(MATCHED_REWARD, r, v), records["reward_train"], records[measure])
-
-
-def _fit(records: Mapping[str, Records], network: str) -> Array:
-    return _along(records[f"{network}/grpo"], lambda law: law.r2)
-
-
-def _slope(records: Mapping[str, Records], network: str) -> Array:
-    return _along(records[f"{network}/grpo"], lambda law: law.a)
-
-
-def _ceiling(records: Mapping[str, Records], network: str) -> Array:
-    return _along(records[f"{network}/grpo"], lambda law: law.b - law.a)
-
-
-def _entropy(records: Mapping[str, Records], network: str, arm: str = "grpo") -> Array:
-    return _matched(records[f"{network}/{arm}"], "entropy_train")
-
-
-def _kept(arm: str, records: Mapping[str, Records], network: str) -> Array:
-    return _entropy(records, network, arm) - _entropy(records, network)
-
-
-def _lost(records: Mapping[str, Records], network: str) -> Array:
-    grpo = records[f"{network}/grpo"]
-    return np.asarray(grpo["pass@16_test"][:, 0] - _matched(grpo, "pass@16_test"))
-
-
-Measure = Callable[[Mapping[str, Records], str], Array]
-CONCLUSIONS: tuple[tuple[str, Measure, float], ...] = (
-    (f"Along GRPO R² of the law is above {GOOD_FIT}", _fit, GOOD_FIT),
-    *(
-        (f"{INTERVENTIONS[a][0]} keeps more entropy than GRPO at the same reward", partial(_kept, a), 0.0)
-        for a in INTERVENTIONS
-    ),
-    (f"Under GRPO held-out pass@16 falls by more than {LOST:g} until 80 % success", _lost, LOST),
-)
-"""What is asked of each network, and the number above which the answer is yes."""
-NUMBERS: tuple[tuple[str, Measure, float, bool], ...] = (
-    ("The law's a", _slope, SAME_SHARE, True),
-    ("The law's ceiling b - a", _ceiling, SAME_CEILING, False),
-    ("GRPO's entropy at 80 % success", _entropy, SAME_ENTROPY, False),
-    *((f"What {INTERVENTIONS[a][0]} keeps above GRPO", partial(_kept, a), SAME_SHARE, True) for a in INTERVENTIONS),
-    ("What GRPO loses of held-out pass@16 until 80 % success", _lost, SAME_LOSS, False),
-)
-"""Numbers that may be those of the MLP, how far off they may be, and whether that is a share of the MLP's."""
-
-
-# -- judging --------------------------------------------------------------------------------------------------------
 def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     """The whole answer; its parts are the five conclusions, the numbers, and what stands beside."""
-    networks = _present(records, NETWORKS)
+    networks = present(records, NETWORKS)
     conclusions = [_same_answer(records, networks, *each) for each in CONCLUSIONS]
     numbers = [_same_number(records, networks, *each) for each in NUMBERS]
-    beside = [_like_mlp(records, n) for n in _present(records, BESIDE)]
+    beside = [_like_mlp(records, n) for n in present(records, BESIDE)]
     verdict = headline(
         CLAIM,
         parts=conclusions,
@@ -264,18 +105,8 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     return verdict, conclusions + numbers + beside
 
 
-def _present(records: Mapping[str, Records], names: Mapping[str, Network]) -> list[str]:
-    return [n for n in names if f"{n}/grpo" in records]
-
-
 def _listed(networks: Sequence[str]) -> str:
     return ", ".join(EVERY[n].label for n in networks)
-
-
-def interval_of(values: Array) -> Interval:
-    """Of the runs that have a value; without numbers where fewer than half have one."""
-    found = int(np.isfinite(values).sum())
-    return mean_interval(values) if found * 2 >= len(values) else Interval(np.nan, np.nan, np.nan, found)
 
 
 def same_side(intervals: Sequence[Interval], threshold: float) -> Outcome:
@@ -300,7 +131,7 @@ def furthest(intervals: Iterable[Interval], origin: float = 0.0, side: float | N
 def _told(records: Mapping[str, Records], measure: Measure) -> str:
     """The number of every network, also of those that stand beside."""
     return ", ".join(
-        f"{EVERY[n].label} {number(interval_of(measure(records, n)).estimate, '.3f')}" for n in _present(records, EVERY)
+        f"{EVERY[n].label} {number(interval_of(measure(records, n)).estimate, '.3f')}" for n in present(records, EVERY)
     )
 
 
@@ -342,7 +173,7 @@ def _like_mlp(records: Mapping[str, Records], network: str) -> Verdict:
         question: same_side([interval_of(measure(records, n)) for n in ("mlp", network)], threshold)
         for question, measure, threshold in CONCLUSIONS
     }
-    ratio = interval_of(_slope(records, network) / _slope(records, "mlp"))
+    ratio = interval_of(slope(records, network) / slope(records, "mlp"))
     other, unknown = ("; ".join(q for q, o in pairs.items() if o == kind) for kind in ("refuted", "undecided"))
     return Verdict(
         f"The conclusions are those of the MLP: {EVERY[network].label}.",
@@ -351,76 +182,6 @@ def _like_mlp(records: Mapping[str, Records], network: str) -> Verdict:
         rule="refuted if one of the five differs, supported if none does; shown is a over the MLP's of the same seed.",
         sentence=f"Differs: {other or 'none'}. Undecided: {unknown or 'none'}.",
     )
-
-
-# -- drawing --------------------------------------------------------------------------------------------------------
-COLOURS = dict(zip(EVERY, (plotting.COLOURS[i] for i in (0, 1, 2, 3, 3, 4, 0, 0)), strict=True))
-DRAWN = {n: network for n, network in EVERY.items() if network.factor == 1}  # the rates in the middle panel only
-
-
-def figure(records: Mapping[str, Records]) -> Figure:
-    """Success against entropy with the fits, entropy kept by each intervention, and pass@16 against success."""
-    with plotting.panels(3, width=4.3, height=4.2) as (page, (law, kept, breadth)):
-        _draw_law(law, records)
-        _draw_kept(kept, records)
-        ends: dict[str, tuple[float, float, str]] = {}
-        for n in _present(records, DRAWN):
-            r, p = (plotting.sound_mean(records[f"{n}/grpo"][m]) for m in ("reward_train", "pass@16_test"))
-            breadth.plot(r, p, ".-", color=COLOURS[n], markersize=4, linewidth=1.0)
-            ends[EVERY[n].short] = (float(r[-1]), float(p[-1]), COLOURS[n])
-        breadth.axvline(MATCHED_REWARD, color="#777777", linewidth=0.8, linestyle=":")
-        breadth.set(
-            title="Held-out pass@16 against success", xlabel="success on train prompts R", ylabel="held-out pass@16"
-        )
-        breadth.set(ylim=(0, 1.02))
-        plotting.label_ends(breadth, ends)
-    return page
-
-
-def _draw_law(axes: Axes, records: Mapping[str, Records]) -> None:
-    """The mean curve of each network, with the law fitted to it, and the runs' own R² and a beside the name."""
-    for row, n in enumerate(_present(records, DRAWN)):
-        grpo = records[f"{n}/grpo"]
-        h, r = (plotting.sound_mean(grpo[m]) for m in ("entropy_train", "reward_train"))
-        axes.plot(h, r, ".", color=COLOURS[n], markersize=5)
-        if np.isfinite(h + r).all():
-            span = np.linspace(0, h.max(), 100)
-            axes.plot(span, laws.fit(h, r).predict(span), "-", color=COLOURS[n], linewidth=1.0)
-        r2, a = (mean_of_found(of(records, n)) for of in (_fit, _slope))
-        axes.text(
-            0.03,
-            0.33 - 0.065 * row,
-            f"{EVERY[n].label}: a = {number(a)}, R² = {number(r2, '.3f')}",
-            color=COLOURS[n],
-            transform=axes.transAxes,
-            fontsize=8,
-        )
-    axes.axhline(MATCHED_REWARD, color="#777777", linewidth=0.8, linestyle=":")
-    axes.set(title="Success bought with entropy", xlabel="entropy H (nats per token)")
-    axes.set(ylabel="success on train prompts R", xlim=(0, None), ylim=(0, 1.02))
-
-
-def _draw_kept(axes: Axes, records: Mapping[str, Records]) -> None:
-    """A row for each intervention and network; a bar is a 95 % interval, a faint point a run."""
-    networks = _present(records, EVERY)
-    ticks: dict[float, str] = {}
-    for block, arm in enumerate(INTERVENTIONS):
-        top = -block * (len(networks) + 1.6)
-        axes.text(0.98, top + 0.9, INTERVENTIONS[arm][0], transform=axes.get_yaxis_transform(), ha="right", va="center")
-        for row, n in enumerate(networks):
-            values, y = _kept(arm, records, n), top - row
-            interval = interval_of(values)
-            axes.plot(values, np.full(len(values), y), ".", color=COLOURS[n], alpha=0.3, markersize=4)
-            axes.plot([interval.low, interval.high], [y, y], color=COLOURS[n])
-            axes.plot(interval.estimate, y, "o", color=COLOURS[n], markersize=4)
-            ticks[y] = EVERY[n].short
-    axes.axvline(0, color="#333333", linewidth=0.8)
-    axes.set_yticks(list(ticks), list(ticks.values()), fontsize=7)
-    for tick, n in zip(axes.get_yticklabels(), networks * len(INTERVENTIONS), strict=True):
-        tick.set_color(COLOURS[n])
-    axes.set(ylim=(min(ticks) - 0.7, 1.6), title=f"Entropy kept at {MATCHED_REWARD:.0%} success")
-    axes.set(xlabel="nats per token above GRPO's")
-    axes.grid(axis="y", visible=False)
 
 
 STUDY = register(

@@ -54,7 +54,7 @@ from toybed.benchmarks.belief_shortcuts_measures import (
     step_share,
 )
 from toybed.benchmarks.belief_shortcuts_sweep import arms
-from toybed.benchmarks.belief_sweep import ACCURACY, SEPARABLE, SHORTCUT, TRACKS, end, gain
+from toybed.benchmarks.belief_sweep import ACCURACY, SEPARABLE, SHORTCUT, TRACKS, gain
 from toybed.study import Records, Study, Verdict, headline, register
 
 HALF = 0.5  # of the rise over all sizes
@@ -91,7 +91,7 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
 
 # -- the parts that decide ------------------------------------------------------------------------------------------
 def _small_sft(records: Mapping[str, Records]) -> Verdict:
-    found = {sizes[0]: end(records[f"{sizes[0]}/sft"], SEPARABLE) for sizes in sizes_of(records).values()}
+    found = {sizes[0]: records[f"{sizes[0]}/sft"].at(SEPARABLE, -1) for sizes in sizes_of(records).values()}
     return every(
         found,
         "Under SFT the smallest policies answer by a shortcut.",
@@ -103,7 +103,7 @@ def _small_sft(records: Mapping[str, Records]) -> Verdict:
 
 def _large_sft(records: Mapping[str, Records]) -> Verdict:
     found = {
-        f"{sizes[-1]} {name}": end(records[f"{sizes[-1]}/sft"], measure) - least
+        f"{sizes[-1]} {name}": records[f"{sizes[-1]}/sft"].at(measure, -1) - least
         for sizes in sizes_of(records).values()
         for name, measure, least in (("separable", SEPARABLE, TRACKS), ("natural", ACCURACY, BEYOND_RULES))
     }
@@ -120,7 +120,7 @@ def _large_sft(records: Mapping[str, Records]) -> Verdict:
 def _rl_from_scratch(records: Mapping[str, Records]) -> Verdict:
     sizes = [size for group in sizes_of(records).values() for size in group]
     return every(
-        {size: end(records[f"{size}/rl"], SEPARABLE) for size in sizes},
+        {size: records[f"{size}/rl"].at(SEPARABLE, -1) for size in sizes},
         "RL from scratch ends in a shortcut at every size.",
         SHORTCUT,
         over=False,

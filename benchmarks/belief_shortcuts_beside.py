@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from toybed.benchmarks.belief_shortcuts_measures import all_sizes, every, listed, rule_of, sizes_of
-from toybed.benchmarks.belief_sweep import ACCURACY, SEPARABLE, end, gain
+from toybed.benchmarks.belief_sweep import ACCURACY, SEPARABLE, gain
 from toybed.stats import mean_of_found
 from toybed.study import Records, Verdict, number
 
@@ -82,7 +82,7 @@ def _sft_matches(records: Mapping[str, Records]) -> list[Verdict]:
 def _held_out(records: Mapping[str, Records]) -> Verdict:
     sizes = _ends(records, -1)
     return every(
-        {size: end(records[f"{size}/sft"], "separable_held_out") for size in sizes},
+        {size: records[f"{size}/sft"].at("separable_held_out", -1) for size in sizes},
         "What the largest policies learned by SFT goes on to orders that were not trained.",
         HELD_OUT,
         over=True,
@@ -95,7 +95,7 @@ def _follows_a_rule(records: Mapping[str, Records]) -> Verdict:
     rules = {size: rule_of(records[f"{size}/rl"]) for size in all_sizes(records)}
     told = ", ".join(f"{size} {rule} ({number(share)})" for size, (rule, share) in rules.items())
     return every(
-        {size: end(records[f"{size}/rl"], f"agreement_{rules[size][0]}") for size in _ends(records, -1)},
+        {size: records[f"{size}/rl"].at(f"agreement_{rules[size][0]}", -1) for size in _ends(records, -1)},
         "After RL from scratch the answers of the largest policies are those of one named rule.",
         FOLLOWS,
         over=True,
@@ -109,7 +109,7 @@ def _follows_a_rule(records: Mapping[str, Records]) -> Verdict:
 def _false_beliefs(records: Mapping[str, Records]) -> Verdict:
     return every(
         {
-            size: end(records[f"{size}/rl"], "false_trained") - end(records[f"{size}/rl"], SEPARABLE)
+            size: records[f"{size}/rl"].at("false_trained", -1) - records[f"{size}/rl"].at(SEPARABLE, -1)
             for size in _ends(records, -1)
         },
         "Accuracy on false-belief questions flatters a shortcut.",
@@ -127,7 +127,7 @@ def _probe(records: Mapping[str, Records]) -> list[Verdict]:
     untrained = ", ".join(f"{size} {number(mean_of_found(runs[size].at('probe_directed', 0)))}" for size in sizes)
     return [
         every(
-            {size: end(run, "probe_directed") - end(run, SEPARABLE) for size, run in runs.items()},
+            {size: run.at("probe_directed", -1) - run.at(SEPARABLE, -1) for size, run in runs.items()},
             "After RL from scratch the hidden state knows beliefs that the answer does not use.",
             0.0,
             over=True,
@@ -136,7 +136,7 @@ def _probe(records: Mapping[str, Records]) -> list[Verdict]:
             more=f" Fitted to train stories: {listed(records, 'rl', 'probe_separable')}.",
         ),
         every(
-            {size: end(run, "probe_directed") - run.at("probe_directed", 0) for size, run in runs.items()},
+            {size: run.at("probe_directed", -1) - run.at("probe_directed", 0) for size, run in runs.items()},
             "RL from scratch puts beliefs into the hidden state that were not there before.",
             0.0,
             over=True,

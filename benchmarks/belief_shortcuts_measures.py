@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from toybed.benchmarks.belief_sweep import SEPARABLE, end
+from toybed.benchmarks.belief_sweep import SEPARABLE
 from toybed.envs.belief_track_shortcuts import SHORTCUTS
 from toybed.stats import Array, Interval, mean_interval, mean_of_found
 from toybed.study import Records, Verdict, above, all_of, below, number
@@ -32,7 +32,7 @@ def all_sizes(records: Mapping[str, Records]) -> list[str]:
 
 def over_sizes(records: Mapping[str, Records], sizes: Sequence[str], regime: str, measure: str = SEPARABLE) -> Array:
     """A measure at the end of each run, ``[sizes, n]``."""
-    return np.stack([end(records[f"{size}/{regime}"], measure) for size in sizes])
+    return np.stack([records[f"{size}/{regime}"].at(measure, -1) for size in sizes])
 
 
 def step_share(found: Array) -> Array:
@@ -72,14 +72,14 @@ def rule_of(records: Records, suffix: str = "") -> tuple[str, float]:
         records: an arm.
         suffix: "_directed" for the directed questions alone.
     """
-    agreement = {rule: mean_of_found(end(records, f"agreement_{rule}{suffix}")) for rule in SHORTCUTS}
+    agreement = {rule: mean_of_found(records.at(f"agreement_{rule}{suffix}", -1)) for rule in SHORTCUTS}
     best = max(agreement, key=lambda rule: np.nan_to_num(agreement[rule], nan=-1.0))
     return best, agreement[best]
 
 
 def listed(records: Mapping[str, Records], regime: str, measure: str = SEPARABLE) -> str:
     """A measure at the end of every size, in words."""
-    means = {size: mean_of_found(end(records[f"{size}/{regime}"], measure)) for size in all_sizes(records)}
+    means = {size: mean_of_found(records[f"{size}/{regime}"].at(measure, -1)) for size in all_sizes(records)}
     return ", ".join(f"{size} {number(value)}" for size, value in means.items())
 
 

@@ -27,11 +27,6 @@ def world(**knobs: Any) -> Spec:
     return Spec("belief_track", knobs)
 
 
-def end(records: Records, measure: str) -> Array:
-    """A measure at the end of each run, ``[n]``; NaN for one that diverged."""
-    return records.at(measure, -1)
-
-
 def gain(after: Records, before: Records, measure: str) -> Array:
     """What a run has more of than another of the same seed, at their ends, ``[n]``; NaN where one of them diverged."""
-    return np.asarray(end(after, measure) - end(before, measure))
+    return np.asarray(after.at(measure, -1) - before.at(measure, -1))

@@ -74,39 +74,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
+from toybed.benchmarks.dialogue_collapse_beside import beside
 from toybed.benchmarks.dialogue_collapse_figure import figure
 from toybed.benchmarks.dialogue_collapse_measures import (
-    ARGMAX,
     BUDGET,
     SHARE,
     TEST,
     TRAIN,
-    at,
-    gain,
-    information,
     limits,
     mean_at,
-    room_of,
 )
+from toybed.benchmarks.dialogue_collapse_parts import collapses, present, prevents
 from toybed.benchmarks.dialogue_collapse_sweep import (
-    CONDITIONS,
-    EPISODES,
-    FINE,
     METHODS,
-    NAMED,
-    STEPS,
     arm,
     candidates,
     final,
 )
-from toybed.stats import mean_interval, mean_of_found
-from toybed.study import Outcome, Records, Study, Tuning, Verdict, above, all_of, below, headline, number, register
-
-DOMINANT = 0.8  # share of one option
-TELLS_TYPES = 0.05  # nats, of at most log 3 = 1.10
-LESS = 0.2  # of the dominant share
+from toybed.study import Records, Study, Tuning, Verdict, headline, register
 
 CLAIM = (
     "Without meta-learning the master takes one dominant option whatever the user's type; with MAML the adapted master "
@@ -138,13 +123,12 @@ AMENDMENTS = (
 )
 
 
-# -- the claim --------------------------------------------------------------------------------------------------------
 def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     """The whole answer and its parts."""
-    deciding = [*_collapses(records, "main"), *_prevents(records, "main")]
+    deciding = [*collapses(records, "main"), *prevents(records, "main")]
     told = "; ".join(
         f"{METHODS[m]} {mean_at(records, arm(m), f'adapted_{SHARE}_train')}, {mean_at(records, arm(m), TEST)}"
-        for m in _present(records)
+        for m in present(records)
     )
     verdict = headline(
         CLAIM,
@@ -156,265 +140,7 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         f"{limits()[1]:.1f}, and {limits()[0]:.1f} if it knows the type.",
         records=records,
     )
-    beside = [_bonus_helps(records, "main")]
-    if arm("soft") in records:
-        beside += [_collapses(records, "main", "soft")[0], _critic_earns(records)]
-    beside += [_rival(records, method) for method in _present(records) if method not in ("joint", "maml")]
-    beside += [_adapts(records, method) for method in _present(records)]
-    beside += [_headroom(records, method) for method in ("joint", "bonus", "maml")]
-    beside.append(_visible(records))
-    if f"only_{NAMED[0]}" in records:
-        beside.append(_own_policies(records))
-    for condition in CONDITIONS:
-        if condition not in ("main", "fine"):
-            beside += _of_condition(records, condition)
-    return verdict, [*deciding, *beside]
-
-
-def _present(records: Mapping[str, Records], condition: str = "main") -> list[str]:
-    """The methods that were tried in a condition."""
-    return [method for method in METHODS if arm(method, condition) in records]
-
-
-def _collapses(records: Mapping[str, Records], condition: str, method: str = "joint") -> list[Verdict]:
-    name, where = arm(method, condition), _where(condition)
-    sampled, sure = (mean_interval(at(records, name, measure)) for measure in (SHARE, ARGMAX))
-    tells = mean_interval(at(records, name, "information_type"))
-    return [
-        Verdict(
-            f"{where}{_title(method)}: the master takes one dominant option.",
-            all_of([above(sampled, DOMINANT), above(sure, DOMINANT)]),
-            *min(sampled, sure, key=lambda interval: np.nan_to_num(interval.estimate, nan=np.inf)),
-            rule=f"dominant share before adaptation, sampled and by argmax: supported if both are above {DOMINANT:g}, "
-            "refuted if one is below; shown is the smaller.",
-            sentence=f"Sampled {number(sampled.estimate)}, argmax {number(sure.estimate)}; runs: "
-            f"{_runs(records, name)}; return {mean_at(records, name, 'reward_train')} on train types.",
-        ),
-        Verdict(
-            f"{where}{_title(method)}: it does so whatever the user's type.",
-            below(tells, TELLS_TYPES),
-            *tells,
-            rule=f"information of type and option before adaptation, nats: supported below {TELLS_TYPES:g}, refuted "
-            "above.",
-            sentence=f"{number(tells.estimate, '.3f')} nats; of what the master sees and its option "
-            f"{mean_at(records, name, 'information_state')}.",
-        ),
-    ]
-
-
-def _title(method: str) -> str:
-    """A method at the start of a sentence."""
-    return METHODS[method][0].upper() + METHODS[method][1:]
-
-
-def _runs(records: Mapping[str, Records], name: str) -> str:
-    return " ".join(number(share) for share in at(records, name, SHARE))
-
-
-def _where(condition: str) -> str:
-    return f"{CONDITIONS[condition][0]}. " if CONDITIONS[condition][0] else ""
-
-
-def _prevents(records: Mapping[str, Records], condition: str, other: str = "joint/main") -> list[Verdict]:
-    """The three parts of the second half."""
-    mine, theirs = arm("maml", condition), arm("joint", condition)
-    theirs = theirs if theirs in records else other
-    where, share = _where(condition), f"adapted_{SHARE}_train"
-    less = gain(records, theirs, mine, share)
-    more = mean_interval(information(records, mine) - information(records, theirs))
-    earned = gain(records, mine, theirs)
-    return [
-        Verdict(
-            f"{where}MAML keeps the adapted master variable.",
-            above(less, LESS),
-            *less,
-            rule="adapted dominant share of joint training less MAML's, train types, paired: supported above "
-            f"{LESS:g}, refuted below.",
-            sentence=f"MAML {mean_at(records, mine, share)}, joint training {mean_at(records, theirs, share)} (argmax "
-            f"{mean_at(records, mine, f'adapted_{ARGMAX}_train')} and "
-            f"{mean_at(records, theirs, f'adapted_{ARGMAX}_train')}); MAML before adaptation: {_runs(records, mine)}.",
-        ),
-        Verdict(
-            f"{where}With MAML the adapted master differs more between types.",
-            above(more, 0.0),
-            *more,
-            rule="information of type and option in adapted policies, less luck's, MAML's less joint training's, nats, "
-            "paired: supported above 0, refuted below.",
-            sentence=f"MAML {number(mean_of_found(information(records, mine)), '.3f')}, joint training "
-            f"{number(mean_of_found(information(records, theirs)), '.3f')} nats.",
-        ),
-        Verdict(
-            f"{where}Adapted MAML earns more than the adapted joint policy with held-out types.",
-            above(earned, 0.0),
-            *earned,
-            rule="adapted return with held-out types, MAML's less joint training's, paired: supported above 0, refuted "
-            "below.",
-            sentence=f"MAML {mean_at(records, mine, TEST)}, joint training {mean_at(records, theirs, TEST)}; with "
-            f"train types {mean_at(records, mine, TRAIN)} and {mean_at(records, theirs, TRAIN)}.",
-        ),
-    ]
-
-
-# -- beside the claim -------------------------------------------------------------------------------------------------
-def _rival(records: Mapping[str, Records], method: str, condition: str = "main") -> Verdict:
-    mine, rival = arm("maml", condition), arm(method, condition)
-    more = gain(records, mine, rival)
-    share = f"adapted_{SHARE}_train"
-    return Verdict(
-        f"{_where(condition)}MAML earns more than {METHODS[method]}, both adapted.",
-        above(more, 0.0),
-        *more,
-        rule="adapted return with held-out types, MAML's less the rival's, paired: supported above 0, refuted below.",
-        sentence=f"Return {mean_at(records, mine, TEST)} and {mean_at(records, rival, TEST)}, dominant share "
-        f"{mean_at(records, mine, share)} and {mean_at(records, rival, share)}, information "
-        f"{number(mean_of_found(information(records, mine)), '.3f')} and "
-        f"{number(mean_of_found(information(records, rival)), '.3f')}; the rival's rates: {_rates(records[rival])}.",
-    )
-
-
-def _rates(records: Records) -> str:
-    """What was chosen for an arm."""
-    if records.setting is None or records.setting.start.after is None or records.setting.adaptation is None:
-        return "not known"
-    trained = records.setting.start.after
-    bonus = trained.objective.options.get("planning_entropy_coefficient")
-    return f"{trained.learning.learning_rate:g}, inner {records.setting.adaptation.rate:g}" + (
-        "" if bonus is None else f", bonus {bonus:g}"
-    )
-
-
-def _adapts(records: Mapping[str, Records], method: str) -> Verdict:
-    name, fine = arm(method), arm(method, "fine")
-    gained = mean_interval(at(records, name, TEST) - at(records, name, "adapted@0_test"))
-    shown = _curve(records, name, EPISODES, STEPS)
-    if fine in records:
-        shown += f"; by steps of {FINE[0]} {_curve(records, fine, *FINE)}"
-    return Verdict(
-        f"{_title(method)}: {BUDGET} episodes of adaptation pay with held-out types.",
-        above(gained, 0.0),
-        *gained,
-        rule="return after adaptation less before, paired: supported above 0, refuted below.",
-        sentence=f"Return by episodes: {shown}. Rates chosen: {_rates(records[name])}.",
-    )
-
-
-def _curve(records: Mapping[str, Records], name: str, group: int, steps: int) -> str:
-    return ", ".join(f"{n} {mean_at(records, name, f'adapted@{n}_test')}" for n in range(0, group * steps + 1, group))
-
-
-def _headroom(records: Mapping[str, Records], method: str) -> Verdict:
-    name = arm(method)
-    room = mean_interval(at(records, name, "best_master_test") - at(records, name, "adapted@0_test"))
-    part = mean_of_found(at(records, name, "best_master_test"))
-    return Verdict(
-        f"{_title(method)}: no master could earn a tenth more with the learned sub-policies.",
-        "supported" if below(mean_interval(room_of(records, name)), 0.0) == "supported" else "undecided",
-        *room,
-        rule="an upper bound on what a master can earn that knows the type less the return with held-out types: "
-        "supported where that less a tenth of the return is below 0, else undecided, as a bound proves no more.",
-        sentence=f"At most {number(part)} where {mean_at(records, name, 'adapted@0_test')} is earned.",
-    )
-
-
-def _visible(records: Mapping[str, Records]) -> Verdict:
-    more = gain(records, "visible", arm("joint"), "reward_train")
-    return Verdict(
-        "A master that sees the type earns more on train types than one that does not.",
-        above(more, 0.0),
-        *more,
-        rule="return of joint training with the type visible to the master less without, paired: supported above 0, "
-        "refuted below.",
-        sentence=f"{mean_at(records, 'visible', 'reward_train')} and {mean_at(records, arm('joint'), 'reward_train')}; "
-        f"dominant share {mean_at(records, 'visible', SHARE)}, information of type and option "
-        f"{mean_at(records, 'visible', 'information_type', '.3f')}.",
-    )
-
-
-def _own_policies(records: Mapping[str, Records]) -> Verdict:
-    own = np.stack([at(records, f"only_{name}", "reward_train") for name in NAMED]).mean(0)
-    more = mean_interval(own - at(records, arm("maml"), TRAIN))
-    meta = arm("maml")
-    each = ", ".join(
-        f"{name} {mean_at(records, f'only_{name}', 'reward_train')} ({mean_at(records, meta, f'adapted_prompt_{k}')})"
-        for k, name in enumerate(NAMED)
-    )
-    return Verdict(
-        "Policies of their own from scratch earn more with the named types than adapted MAML.",
-        above(more, 0.0),
-        *more,
-        rule="mean return of three policies, each trained with one type for all the episodes, less adapted MAML's on "
-        "these types, paired: supported above 0, refuted below.",
-        sentence=f"Own policy (adapted MAML): {each}.",
-    )
-
-
-def _of_condition(records: Mapping[str, Records], condition: str) -> list[Verdict]:
-    methods = _present(records, condition)
-    found = []
-    if "joint" in methods:
-        found.append(_one_option(records, condition, "joint"))
-    if "maml" in methods:
-        found.append(_second_half(records, condition))
-    if "bonus" in methods:
-        found.append(_bonus_helps(records, condition))
-        if "maml" in methods:
-            found.append(_rival(records, "bonus", condition))
-    return found
-
-
-def _one_option(records: Mapping[str, Records], condition: str, method: str) -> Verdict:
-    share, tells = _collapses(records, condition, method)
-    return Verdict(
-        f"{share.claim[:-1]}, whatever the type.",
-        all_of([share.outcome, tells.outcome]),
-        *(share.estimate, share.low, share.high, share.n),
-        rule="the first half of the claim, both parts; shown is the dominant share.",
-        sentence=f"{share.sentence} Information {tells.sentence}",
-    )
-
-
-def _second_half(records: Mapping[str, Records], condition: str) -> Verdict:
-    parts = _prevents(records, condition)
-    outcomes: list[Outcome] = [part.outcome for part in parts]
-    earned = parts[-1]
-    return Verdict(
-        f"{_where(condition)}MAML keeps the master variable, tells types apart and earns more.",
-        all_of(outcomes),
-        *(earned.estimate, earned.low, earned.high, earned.n),
-        rule="the second half of the claim, all three parts; shown is the gain in return.",
-        sentence=f"Variable: {outcomes[0]}, differs: {outcomes[1]}, earns more: {outcomes[2]}. "
-        + " ".join(part.sentence for part in parts),
-    )
-
-
-def _bonus_helps(records: Mapping[str, Records], condition: str) -> Verdict:
-    mine, plain = arm("bonus", condition), arm("joint", condition)
-    more = gain(records, mine, plain)
-    share = f"adapted_{SHARE}_train"
-    return Verdict(
-        f"{_where(condition)}The entropy bonus on the master pays.",
-        above(more, 0.0),
-        *more,
-        rule="adapted return with held-out types, with the bonus less without, paired: supported above 0, refuted "
-        "below.",
-        sentence=f"Return {mean_at(records, mine, TEST)} and {mean_at(records, plain, TEST)}, dominant share "
-        f"{mean_at(records, mine, share)} and {mean_at(records, plain, share)}.",
-    )
-
-
-def _critic_earns(records: Mapping[str, Records]) -> Verdict:
-    more = gain(records, arm("soft"), arm("joint"))
-    return Verdict(
-        "Soft actor-critic earns more than policy gradient.",
-        above(more, 0.0),
-        *more,
-        rule="adapted return with held-out types, soft actor-critic's less joint training's, paired: supported above "
-        "0, refuted below.",
-        sentence=f"Return {mean_at(records, arm('soft'), TEST)} and {mean_at(records, arm('joint'), TEST)}; before "
-        f"adaptation {mean_at(records, arm('soft'), 'adapted@0_test')} and "
-        f"{mean_at(records, arm('joint'), 'adapted@0_test')}. Rates {_rates(records[arm('soft')])}. Critics, target of "
-        "entropy and old episodes are not told apart.",
-    )
+    return verdict, [*deciding, *beside(records)]
 
 
 STUDY = register(

@@ -20,30 +20,25 @@ SHARE, ARGMAX = "dominant_share", "dominant_share_argmax"
 TEST, TRAIN = f"adapted@{BUDGET}_test", f"adapted@{BUDGET}_train"
 
 
-def at(records: Mapping[str, Records], name: str, measure: str) -> Array:
-    """A measure of each run of an arm, ``[n]``; NaN for one that diverged."""
-    return records[name].at(measure, -1)
-
-
 def information(records: Mapping[str, Records], name: str) -> Array:
     """Of type and option in adapted policies, less what luck makes of it, nats, ``[n]``."""
-    found, luck = (at(records, name, f"adapted_information_{what}_train") for what in ("type", "chance"))
+    found, luck = (records[name].at(f"adapted_information_{what}_train", -1) for what in ("type", "chance"))
     return found - luck
 
 
 def gain(records: Mapping[str, Records], name: str, other: str, measure: str = TEST) -> Interval:
     """What an arm has of a measure above another, paired."""
-    return mean_interval(at(records, name, measure) - at(records, other, measure))
+    return mean_interval(records[name].at(measure, -1) - records[other].at(measure, -1))
 
 
 def mean_at(records: Mapping[str, Records], name: str, measure: str, form: str = ".2f") -> str:
     """The mean of a measure over an arm's runs, in words."""
-    return number(mean_of_found(at(records, name, measure)), form)
+    return number(mean_of_found(records[name].at(measure, -1)), form)
 
 
 def room_of(records: Mapping[str, Records], name: str) -> Array:
     """Headroom less a tenth of the return, ``[n]``."""
-    return at(records, name, "best_master_test") - 1.1 * at(records, name, "adapted@0_test")
+    return records[name].at("best_master_test", -1) - 1.1 * records[name].at("adapted@0_test", -1)
 
 
 @cache

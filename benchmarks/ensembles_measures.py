@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from toybed.benchmarks import mixtures
 from toybed.benchmarks.ensembles_sweep import World
 from toybed.stats import Interval, mean_interval, mean_of_found
-from toybed.study import Outcome, Records
+from toybed.study import Outcome, Records, number
 
 Array = NDArray[np.float64]
 MANY = "pass@64"
+COST = 0.02  # of pass@1: less is not meant
 
 
 def mean_at(records: Mapping[str, Records], arm: str, measure: str, world: World) -> float:
@@ -52,3 +53,15 @@ def excess(records: Mapping[str, Records], world: World, arm: str) -> tuple[Arra
     rivals = points(records, world)
     beyond = many - mixtures.frontier(rivals, reward)
     return beyond, mixtures.more_than_mixtures(beyond, rivals, reward)
+
+
+def place(records: Mapping[str, Records], arm: str, world: World, reward: str = "reward") -> str:
+    """Pass@1 and pass@64 of an arm, for a sentence."""
+    return " and ".join(number(mean_at(records, arm, m, world), ".3f") for m in (reward, MANY))
+
+
+def with_ends(interval: Interval) -> str:
+    """An interval in words."""
+    if not interval.n:
+        return "not known"
+    return f"{interval.estimate:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"

@@ -10,7 +10,7 @@ from toybed.benchmarks import two_phases_sweep as phases
 from toybed.benchmarks.critique_feedback_measures import HARD_TYPES, difference
 from toybed.benchmarks.deploy_or_create_measures import recovered
 from toybed.benchmarks.deploy_or_create_sweep import WELL, dial
-from toybed.benchmarks.dialogue_collapse_measures import SHARE, TEST, at, information
+from toybed.benchmarks.dialogue_collapse_measures import SHARE, TEST, information
 from toybed.benchmarks.trace_collapse_measures import ANSWER, GIVEN_CORRECT, Value
 from toybed.benchmarks.trace_collapse_sweep import LARGE, SKIP, SMALL, arm
 from toybed.benchmarks.trace_collapse_sweep import arms as trace_arms
@@ -66,8 +66,10 @@ register(
         "dialogue_collapse",
         (JOINT,),
         (
-            Part("information of type and option", lambda r: at(r, JOINT, "information_type"), "within", TELLS_NOTHING),
-            Part("share of the dominant option", lambda r: at(r, JOINT, SHARE), "above", DOMINANT),
+            Part(
+                "information of type and option", lambda r: r[JOINT].at("information_type", -1), "within", TELLS_NOTHING
+            ),
+            Part("share of the dominant option", lambda r: r[JOINT].at(SHARE, -1), "above", DOMINANT),
         ),
         note="by policy gradient; the source uses soft actor-critic",
     ),
@@ -80,7 +82,7 @@ register(
                 "information of type and option, MAML less joint",
                 lambda r: information(r, MAML) - information(r, JOINT),
             ),
-            Part("adapted return, MAML less joint training", lambda r: at(r, MAML, TEST) - at(r, JOINT, TEST)),
+            Part("adapted return, MAML less joint training", lambda r: r[MAML].at(TEST, -1) - r[JOINT].at(TEST, -1)),
         ),
         note="by policy gradient; the source uses soft actor-critic",
     ),

@@ -35,7 +35,7 @@ def own_search(size: str) -> Mapping[str, Setting]:
 
 def own_vectors(size: str) -> Mapping[str, Setting]:
     """VPO where all components are equal, which the quick size of the question leaves out."""
-    equal = vectors.at("vpo", 1.0)
+    equal = vectors.arm_at("vpo", 1.0)
     return {equal: replace(vectors.arms("standard")[equal], learning=vectors.arms(size)["vpo"].learning)}
 
 
@@ -132,7 +132,7 @@ register(
     Contrast(
         "vpo-needs-conflict",
         "vector_rewards",
-        ("vpo", vectors.at("vpo", vectors.CONFLICT), "grpo"),
+        ("vpo", vectors.arm_at("vpo", vectors.CONFLICT), "grpo"),
         (
             Part(
                 "lead at 48 answers, components in conflict less equal ones",

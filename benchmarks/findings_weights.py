@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toybed.benchmarks.sparse_updates_measures import BF16, end, overlaps
+from toybed.benchmarks.sparse_updates_measures import BF16, overlaps
 from toybed.findings import Arms, Array, Contrast, Part, register
 
 NEARLY_FULL, SAME_RANK = 0.95, 0.02  # of the full rank, as in sparse_updates
@@ -10,7 +10,7 @@ NEARLY_FULL, SAME_RANK = 0.95, 0.02  # of the full rank, as in sparse_updates
 
 def more_unchanged(records: Arms, arm: str, rival: str, measure: str = BF16, rival_measure: str = BF16) -> Array:
     """Share of unchanged weights, an arm's less a rival's, ``[n]``."""
-    return end(records[rival], rival_measure) - end(records[arm], measure)
+    return records[rival].at(rival_measure, -1) - records[arm].at(measure, -1)
 
 
 def beyond_chance(records: Arms) -> Array:
@@ -49,10 +49,10 @@ register(
         "sparse_updates",
         ("grpo",),
         (
-            Part("rank over full rank", lambda r: end(r["grpo"], "rank_bf16"), "above", NEARLY_FULL),
+            Part("rank over full rank", lambda r: r["grpo"].at("rank_bf16", -1), "above", NEARLY_FULL),
             Part(
                 "rank less that of a shuffled support",
-                lambda r: end(r["grpo"], "rank_bf16") - end(r["grpo"], "shuffled_rank_bf16"),
+                lambda r: r["grpo"].at("rank_bf16", -1) - r["grpo"].at("shuffled_rank_bf16", -1),
                 "within",
                 SAME_RANK,
             ),

@@ -138,9 +138,7 @@ def _steps(records: Mapping[str, Records]) -> list[int]:
 
 
 def _end(records: Mapping[str, Records], objective: str, measure: str, steps: int = MAIN) -> Array:
-    """The last value of each run ``[n]``; NaN for one that diverged."""
-    found = records[arm(objective, steps)]
-    return np.where(found.sound, found[measure][:, -1], np.nan)
+    return records[arm(objective, steps)].at(measure, -1)
 
 
 def at_same_reward(records: Mapping[str, Records], objective: str, measure: str, steps: int = MAIN) -> Array:

@@ -40,14 +40,12 @@ What a student should see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from toybed import laws, plotting
-from toybed.agents.config import Setting, Spec, Start, Supervised
-from toybed.benchmarks.entropy_law import GOOD_FIT, SAME_CONSTANT
+from toybed.benchmarks.entropy_law import SAME_CONSTANT
+from toybed.benchmarks.law_constants_figure import figure
+from toybed.benchmarks.law_constants_sweep import ARMS, GROUPS, arms, present
 from toybed.benchmarks.law_measures import (
     CONSTANTS,
     EARLY,
@@ -79,79 +77,8 @@ from toybed.study import (
     within,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 SAME_LEVEL = 0.05  # of success: within which two arms share b, or the ceiling
 SAME_CURVE = 0.05  # of success: departure within which points lie on another arm's curve
-UPDATES = {"quick": 30, "standard": 150, "full": 300}
-WITHOUT_BASE = {"quick": 30, "standard": 300, "full": 600}  # updates: it learns nothing for the first hundred
-
-GRPO = Setting()  # and with standard and full as many updates as entropy_law: these runs are then the same
-
-
-def _algorithm(name: str, **options: float) -> Setting:
-    return replace(GRPO, objective=Spec(name, options))
-
-
-def _base(steps: int = 300, **demonstrator: object) -> Setting:
-    return replace(GRPO, supervised=Supervised(steps=steps, demonstrator={"noise": 0.35, **demonstrator}))
-
-
-def _world(**knobs: float) -> Setting:
-    return replace(GRPO, world=Spec("chain_reach", knobs))
-
-
-GROUPS: dict[str, dict[str, tuple[str, Setting]]] = {
-    "algorithm": {
-        "rloo": ("RLOO", _algorithm("rloo")),
-        "reinforce_pp": ("REINFORCE++", _algorithm("reinforce_pp")),
-        "reinforce": ("REINFORCE", _algorithm("reinforce")),
-        "dr_grpo": ("Dr. GRPO", _algorithm("dr_grpo")),
-        "maxrl": ("MaxRL", _algorithm("maxrl")),
-    },
-    "learning rate": {
-        "slow": ("half the rate", GRPO.with_learning(learning_rate=5e-4)),
-        "fast": ("twice the rate", GRPO.with_learning(learning_rate=2e-3)),
-    },
-    "base": {
-        "sharp": ("temperature 0.6", replace(GRPO, start=Start(temperature=0.6))),
-        "flat": ("temperature 1.5", replace(GRPO, start=Start(temperature=1.5))),
-        "exact": ("noise 0.1", _base(noise=0.1)),
-        "noisy": ("noise 0.6", _base(noise=0.6)),
-        "no_habits": ("no habits", _base(style=None)),
-        "short_sft": ("100 SFT steps", _base(steps=100)),
-    },
-    "data": {
-        "few_prompts": ("35 % of prompts", _world(train_share=0.35)),
-        "small_world": ("modulus 17", _world(modulus=17)),
-        "large_world": ("modulus 61", _world(modulus=61)),
-        "short_chains": ("3 operations", _world(length=3)),
-    },
-    "steering": {
-        "clip_higher": ("clip-higher 1.0", _algorithm("grpo", clip_high=1.0)),
-        "bonus_01": ("bonus 0.01", _algorithm("grpo", entropy_coefficient=0.01)),
-        "bonus_03": ("bonus 0.03", _algorithm("grpo", entropy_coefficient=0.03)),
-        "bonus_1": ("bonus 0.1", _algorithm("grpo", entropy_coefficient=0.1)),
-        "skywork": ("Skywork, to half", _algorithm("adaptive_entropy_skywork")),
-        "trl": ("TRL, to half", _algorithm("adaptive_entropy_trl")),
-        "trl_high": ("TRL, to 80 %", _algorithm("adaptive_entropy_trl", entropy_target=0.8)),
-    },
-    "control": {"random_init": ("no base", replace(GRPO, supervised=None))},
-}
-ARMS = {arm: entry for group in GROUPS.values() for arm, entry in group.items()}
-QUICK = ("rloo", "maxrl", "fast", "sharp", "few_prompts", "trl_high", "random_init")
-
-
-def arms(size: str) -> dict[str, Setting]:
-    """The settings of the sweep, by arm; the quick size has one or two of each group."""
-    chosen = {"grpo": GRPO, **{arm: s for arm, (_, s) in ARMS.items() if size != "quick" or arm in QUICK}}
-    # The early window has to hold a few points.
-    every = 2 if size == "quick" else 5
-    updates = {arm: (WITHOUT_BASE if arm == "random_init" else UPDATES)[size] for arm in chosen}
-    return {arm: s.with_learning(updates=updates[arm], measure_every=every) for arm, s in chosen.items()}
-
 
 CLAIM = (
     "The law's a, b and ceiling belong to base and data, not to the algorithm: algorithms share GRPO's, other bases "
@@ -187,7 +114,7 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
         _same_over_seeds(records),
         _needs_base(records),
     ]
-    rows = [_row(records, arm, group) for group in GROUPS for arm in _present(records, group) if group != "control"]
+    rows = [_row(records, arm, group) for group in GROUPS for arm in present(records, group) if group != "control"]
     verdict = headline(
         CLAIM,
         parts=claim,
@@ -200,7 +127,7 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
 
 
 def _same_a(records: Mapping[str, Records], group: str, claim: str) -> Verdict:
-    ratios = {arm: mean_interval(ratio(records, arm)) for arm in _present(records, group)}
+    ratios = {arm: mean_interval(ratio(records, arm)) for arm in present(records, group)}
     worst = max(ratios, key=lambda arm: np.nan_to_num(abs(ratios[arm].estimate - 1), nan=np.inf))
     low, high = 1 - SAME_CONSTANT, 1 + SAME_CONSTANT
     return Verdict(
@@ -215,7 +142,7 @@ def _same_a(records: Mapping[str, Records], group: str, claim: str) -> Verdict:
 
 def _same_levels(records: Mapping[str, Records]) -> Verdict:
     gaps: dict[str, Interval] = {}
-    for arm in _present(records, "algorithm"):
+    for arm in present(records, "algorithm"):
         for name in ("b", "ceiling"):
             measure = CONSTANTS[name]
             gap = per_run(records[arm], measure) - per_run(records["grpo"], measure)
@@ -233,7 +160,7 @@ def _same_levels(records: Mapping[str, Records]) -> Verdict:
 
 
 def _one_curve(records: Mapping[str, Records]) -> Verdict:
-    found = {arm: mean_interval(departure(records, arm)) for arm in _present(records, "algorithm")}
+    found = {arm: mean_interval(departure(records, arm)) for arm in present(records, "algorithm")}
     worst = max(found.values(), key=lambda interval: np.nan_to_num(interval.estimate, nan=np.inf))
     return Verdict(
         "Their points lie on GRPO's curve.",
@@ -248,10 +175,10 @@ def _one_curve(records: Mapping[str, Records]) -> Verdict:
 def _moves(records: Mapping[str, Records], group: str) -> Verdict:
     """Is a further from GRPO's over the arms of the group than over the algorithms?"""
     distance = {
-        g: over_arms(np.abs(ratio(records, arm) - 1) for arm in _present(records, g)) for g in (group, "algorithm")
+        g: over_arms(np.abs(ratio(records, arm) - 1) for arm in present(records, g)) for g in (group, "algorithm")
     }
     interval = mean_interval(distance[group] - distance["algorithm"])
-    ratios = {arm: mean_interval(ratio(records, arm)) for arm in _present(records, group)}
+    ratios = {arm: mean_interval(ratio(records, arm)) for arm in present(records, group)}
     return Verdict(
         f"Changing the {group} moves a, and more than changing the algorithm does.",
         above(interval, SAME_CONSTANT),
@@ -361,13 +288,9 @@ def _described(records: Mapping[str, Records], arm: str) -> str:
     )
 
 
-def _present(records: Mapping[str, Records], group: str) -> list[str]:
-    return [arm for arm in GROUPS[group] if arm in records]
-
-
 def _followers(records: Mapping[str, Records]) -> list[str]:
     """The arms along which the law is claimed."""
-    return ["grpo", *(arm for g in ("algorithm", "learning rate", "base", "data") for arm in _present(records, g))]
+    return ["grpo", *(arm for g in ("algorithm", "learning rate", "base", "data") for arm in present(records, g))]
 
 
 def _name(arm: str) -> str:
@@ -380,69 +303,6 @@ def _listed(intervals: Mapping[str, Interval], form: str = ".2f") -> str:
 
 def _mean(values: Values, form: str = ".2f") -> str:
     return number(mean_of_found(values), form)
-
-
-SHOWN = ("sharp", "flat", "exact", "noisy", "no_habits", "short_sft")
-DOTS = plotting.COLOURS[1]
-A_RANGE = (0.1, 3.0)  # of a over GRPO's; what lies outside is drawn at the edge
-
-
-def figure(records: Mapping[str, Records]) -> Figure:
-    """Reward against entropy from each base with its law, and a over GRPO's for every arm."""
-    with plotting.panels(2, width=5.2, height=6.2) as (page, (curves, dots)):
-        _draw_curves(curves, records)
-        _draw_dots(dots, records)
-    return page
-
-
-def _draw_curves(axes: Axes, records: Mapping[str, Records]) -> None:
-    ends = {}
-    shown = ["grpo", *(arm for arm in SHOWN if arm in records)]
-    for arm, colour in zip(shown, plotting.COLOURS, strict=False):
-        h, r = (plotting.sound_mean(records[arm][m]) for m in ("entropy_train", "reward_test"))
-        if not np.isfinite(h).all():
-            continue
-        axes.plot(h, r, "o", color=colour, markersize=2.6, markeredgewidth=0)
-        axes.plot(h[0], r[0], "o", color=colour, markersize=6)
-        span = np.linspace(0, h.max(), 100)
-        axes.plot(span, laws.fit(h, r).predict(span), color=colour, linewidth=1.1, alpha=0.8)
-        ends["usual base" if arm == "grpo" else ARMS[arm][0]] = (float(h[0]), float(r[0]), colour)
-    axes.set(title="GRPO from different bases", xlabel="entropy H (nats per token)", ylabel="held-out success R")
-    axes.set(xlim=(0, None), ylim=(0, None))
-    axes.text(0.03, 0.03, "large dots: the bases\nlines: the laws fitted", transform=axes.transAxes, fontsize=8)
-    plotting.label_ends(axes, ends)
-
-
-def _draw_dots(axes: Axes, records: Mapping[str, Records]) -> None:
-    y, labels = 0.0, {}
-    for group in GROUPS:
-        y -= 0.7
-        for i, arm in enumerate(_present(records, group)):
-            y -= 1.0
-            if not i:
-                axes.text(A_RANGE[1], y, group, fontsize=8, fontweight="bold", va="center", ha="right")
-            labels[y] = ARMS[arm][0]
-            interval = mean_interval(ratio(records, arm))
-            if not interval.n:
-                continue
-            center, low, high = np.clip(interval[:3], *A_RANGE)
-            fits = mean_of_found(per_run(records[arm], r2("exp"))) > GOOD_FIT
-            axes.plot([low, high], [y, y], color=DOTS, linewidth=1.3)
-            axes.plot(center, y, "o", color=DOTS, markerfacecolor=DOTS if fits else "white", markersize=5)
-    axes.axvspan(1 - SAME_CONSTANT, 1 + SAME_CONSTANT, color="#e3e3e3", zorder=0)
-    axes.set_xscale("log")
-    axes.minorticks_off()
-    axes.set(
-        title="a, relative to GRPO's from the usual base",
-        xlabel=f"a over GRPO's (log scale; open: R² of the law below {GOOD_FIT})",
-        xlim=A_RANGE,
-        xticks=[0.1, 0.2, 0.5, 1, 2],
-        xticklabels=["0.1", "0.2", "0.5", "1", "2"],
-        ylim=(y - 0.8, -0.9),
-        yticks=list(labels),
-    )
-    axes.set_yticklabels(labels.values(), fontsize=8)
-    axes.grid(axis="y", visible=False)
 
 
 STUDY = register(

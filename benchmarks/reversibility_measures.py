@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from toybed.benchmarks.reversibility_sweep import SECOND
 from toybed.stats import best_on_others, mean_interval
 from toybed.study import Records
 
@@ -14,6 +15,7 @@ Array = NDArray[np.float64]
 
 COVERAGE, MANY, ONE = "coverage@256_test", "pass@256_test", "reward_test"
 SHARES = {COVERAGE: "coverage brought back", MANY: "pass@256 brought back", ONE: "pass@1 kept"}
+HALF = 0.5  # of what was lost and of what was won
 
 
 def last(records: Mapping[str, Records], arm: str, measure: str) -> Array:
@@ -55,3 +57,9 @@ def chosen(records: Mapping[str, Records], candidates: Sequence[str], at: float)
 def points(records: Mapping[str, Records], arms: Sequence[str]) -> Array:
     """Pass@1 and coverage with which each run of each arm ends, ``[arms, 2, n]``."""
     return np.stack([[last(records, arm, m) for m in (ONE, COVERAGE)] for arm in arms])
+
+
+def collapses(records: Mapping[str, Records]) -> dict[str, Mapping[str, Records]]:
+    """The records of each collapse, with the same names for the same arms."""
+    second = {arm.removeprefix(SECOND): found for arm, found in records.items() if arm.startswith(SECOND)}
+    return {"first": records, "second": second} if second else {"first": records}

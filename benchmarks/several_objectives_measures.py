@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from toybed import laws
+from toybed.benchmarks import sides
 from toybed.benchmarks.several_objectives_sweep import NAMES, TITLES
-from toybed.stats import Array, Interval, mean_interval, mean_of_found
-from toybed.study import Outcome, Records, Verdict, above, below, number, within
+from toybed.stats import Array, mean_interval, mean_of_found
+from toybed.study import Records, Verdict, number
 
 MATCHED = 0.5  # of the reference's gain in held-out success: where policies are compared at the same success
 ENTROPY, SUCCESS, MANY, COVERAGE = "entropy_test", "reward_test", "pass@64_test", "coverage@256_test"
@@ -44,7 +44,7 @@ def value(records: Mapping[str, Records], world: str, credit: str, measure: str,
 
 
 @dataclass(frozen=True)
-class Contrast:
+class WorldPair:
     """Two arms of a world compared on one measure.
 
     Attributes:
@@ -63,7 +63,7 @@ class Contrast:
     rival: str
     measure: str = ENTROPY
     reference: str | None = "outcome"
-    test: Literal["above", "below", "within"] = "above"
+    test: sides.Side = "above"
     threshold: float = 0.0
 
     def made(self, records: Mapping[str, Records]) -> bool:
@@ -79,29 +79,20 @@ class Contrast:
         interval = mean_interval(self.values(records, self.own) - self.values(records, self.rival))
         return Verdict(
             f"{TITLES[self.world]}: {self.claim}",
-            self._outcome(interval),
+            sides.outcome(interval, self.test, self.threshold),
             *interval,
             rule=self._rule(),
             sentence=self._told(records),
         )
 
-    def _outcome(self, interval: Interval) -> Outcome:
-        if self.test == "within":
-            return within(interval, -self.threshold, self.threshold)
-        return (above if self.test == "above" else below)(interval, self.threshold)
-
     def _rule(self) -> str:
+        how = sides.rule(self.test, self.threshold)
         when = (
             f"where each has {MATCHED:g} of the gain in success of '{NAMES[self.reference]}'" if self.reference else ""
         )
-        ends = {
-            "above": f"supported above {self.threshold:g}, refuted below",
-            "below": f"supported below {self.threshold:g}, refuted above",
-            "within": f"supported within ±{self.threshold:g}, refuted outside",
-        }[self.test]
         return (
             f"held-out {WORDS[self.measure]} of '{NAMES[self.own]}' less that of '{NAMES[self.rival]}' "
-            f"{when or 'at the end'}, paired: {ends}."
+            f"{when or 'at the end'}, paired: {how}."
         )
 
     def _told(self, records: Mapping[str, Records]) -> str:

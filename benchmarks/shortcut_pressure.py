@@ -41,7 +41,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from toybed.benchmarks.belief_sweep import SEPARABLE, SHORTCUT, end, gain
+from toybed.benchmarks.belief_sweep import SEPARABLE, SHORTCUT, gain
 from toybed.benchmarks.shortcut_pressure_figure import figure
 from toybed.benchmarks.shortcut_pressure_sweep import AT, INTERVENTIONS, SHARES, arms, rl, sft
 from toybed.stats import Array, best_on_others, mean_interval, mean_of_found
@@ -78,8 +78,8 @@ def judge(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     helped = _best(records)
     deciding = [shortcut, tracks, helped]
     found = ", ".join(
-        f"{share:g}: {number(mean_of_found(end(records[rl(share)], SEPARABLE)))} (SFT "
-        f"{number(mean_of_found(end(records[sft(share)], SEPARABLE)))})"
+        f"{share:g}: {number(mean_of_found(records[rl(share)].at(SEPARABLE, -1)))} (SFT "
+        f"{number(mean_of_found(records[sft(share)].at(SEPARABLE, -1)))})"
         for share in shares(records)
     )
     verdict = headline(
@@ -137,7 +137,7 @@ def share_taken(found: Array, at: Sequence[float]) -> Array:
 
 
 def _level(records: Mapping[str, Records], arm: str, claim: str, *, over: bool) -> Verdict:
-    interval = mean_interval(end(records[arm], SEPARABLE))
+    interval = mean_interval(records[arm].at(SEPARABLE, -1))
     side = above if over else below
     return Verdict(
         claim,
@@ -146,9 +146,9 @@ def _level(records: Mapping[str, Records], arm: str, claim: str, *, over: bool) 
         rule=f"separable accuracy at the end: supported {'above' if over else 'below'} {SHORTCUT:g}, refuted on the "
         "other side",
         sentence=f"It is {number(interval.estimate, '.3f')}; false-belief accuracy is "
-        f"{number(mean_of_found(end(records[arm], 'false_trained')))}, agreement with common ground "
-        f"{number(mean_of_found(end(records[arm], 'agreement_common_ground')))}, with first_departure "
-        f"{number(mean_of_found(end(records[arm], 'agreement_first_departure')))}.",
+        f"{number(mean_of_found(records[arm].at('false_trained', -1)))}, agreement with common ground "
+        f"{number(mean_of_found(records[arm].at('agreement_common_ground', -1)))}, with first_departure "
+        f"{number(mean_of_found(records[arm].at('agreement_first_departure', -1)))}.",
     )
 
 
@@ -159,23 +159,23 @@ def _helps(values: Array) -> tuple[Outcome, tuple[float, float, float, int]]:
 
 def _gain(records: Mapping[str, Records], name: str, claim: str) -> Verdict:
     outcome, interval = _helps(gain(records[name], records[rl(AT)], SEPARABLE))
-    entropy = mean_of_found(end(records[name], "entropy_train"))
+    entropy = mean_of_found(records[name].at("entropy_train", -1))
     return Verdict(
         claim,
         outcome,
         *interval,
         rule=f"separable accuracy less GRPO's, paired: supported above {HELPS:g}, refuted below",
         sentence=f"{number(interval[0], '+.3f')}; entropy at the end {number(entropy, '.3f')} nats, GRPO's "
-        f"{number(mean_of_found(end(records[rl(AT)], 'entropy_train')), '.3f')}.",
+        f"{number(mean_of_found(records[rl(AT)].at('entropy_train', -1)), '.3f')}.",
     )
 
 
 def _best(records: Mapping[str, Records]) -> Verdict:
     names = tried(records)
-    values = np.stack([end(records[name], SEPARABLE) for name in names])
+    values = np.stack([records[name].at(SEPARABLE, -1) for name in names])
     best = best_on_others(values[:, None])
     runs = np.arange(values.shape[1])
-    outcome, interval = _helps(values[best, runs] - end(records[rl(AT)], SEPARABLE))
+    outcome, interval = _helps(values[best, runs] - records[rl(AT)].at(SEPARABLE, -1))
     chosen = ", ".join(dict.fromkeys(INTERVENTIONS[names[i]][0] for i in best))
     return Verdict(
         f"At share {AT:g} the best intervention helps RL to leave the shortcut.",
@@ -190,7 +190,7 @@ def _best(records: Mapping[str, Records]) -> Verdict:
 def _share_taken(records: Mapping[str, Records]) -> Verdict:
     at = shares(records)
     taken = {
-        name: share_taken(np.stack([end(records[arm(share)], SEPARABLE) for share in at]), at)
+        name: share_taken(np.stack([records[arm(share)].at(SEPARABLE, -1) for share in at]), at)
         for name, arm in (("rl", rl), ("sft", sft))
     }
     interval = mean_interval(taken["rl"] - taken["sft"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from toybed import plotting
-from toybed.benchmarks.belief_sweep import SEPARABLE, SHORTCUT, end
+from toybed.benchmarks.belief_sweep import SEPARABLE, SHORTCUT
 from toybed.benchmarks.shortcut_pressure_sweep import AT, INTERVENTIONS, SHARES, rl, sft
 from toybed.stats import mean_of_found
 from toybed.study import Records
@@ -30,7 +30,7 @@ def figure(records: Mapping[str, Records]) -> Figure:
 def _over_shares(axes: Axes, records: Mapping[str, Records]) -> None:
     at = [share for share in SHARES if rl(share) in records]
     for arm, colour, name in ((rl, RED, "RL from scratch"), (sft, BLUE, "SFT")):
-        values = [end(records[arm(share)], SEPARABLE) for share in at]
+        values = [records[arm(share)].at(SEPARABLE, -1) for share in at]
         axes.plot(at, [mean_of_found(each) for each in values], "-", color=colour, label=name)
         for share, each in zip(at, values, strict=True):
             axes.plot([share] * len(each), each, ".", color=colour, alpha=0.5, markersize=5)
@@ -46,7 +46,7 @@ def _against_entropy(axes: Axes, records: Mapping[str, Records]) -> None:
     for name, label in labels.items():
         if name not in records:
             continue
-        x, y = (mean_of_found(end(records[name], measure)) for measure in ("entropy_train", SEPARABLE))
+        x, y = (mean_of_found(records[name].at(measure, -1)) for measure in ("entropy_train", SEPARABLE))
         colour = RED if name == rl(AT) else GREY if name in CONTROLS else GREEN
         axes.plot(x, y, "o", color=colour, markersize=5)
         if x == x and y == y:  # every run may have diverged

@@ -56,7 +56,7 @@ import numpy as np
 
 from toybed.benchmarks.sparse_updates_beside import beside
 from toybed.benchmarks.sparse_updates_figure import figure
-from toybed.benchmarks.sparse_updates_measures import BF16, end, gain, off_by, off_the_curve, share
+from toybed.benchmarks.sparse_updates_measures import BF16, gain, off_by, off_the_curve, share
 from toybed.benchmarks.sparse_updates_sweep import FAST, KEPT, PURE_RATE, RATES, RL, SLOW, arms
 from toybed.stats import mean_interval, mean_of_found
 from toybed.study import Outcome, Records, Study, Verdict, above, all_of, below, headline, number, register, within
@@ -119,7 +119,7 @@ def _every_algorithm(
     records: Mapping[str, Records], suffix: str, measure: str, threshold: float, *, over: bool
 ) -> Verdict:
     """All RL algorithms on one side of a threshold; shown is the one that comes nearest to the other side."""
-    intervals = {name: mean_interval(end(records[name + suffix], measure)) for name in RL}
+    intervals = {name: mean_interval(records[name + suffix].at(measure, -1)) for name in RL}
     side = above if over else below
     outcomes: list[Outcome] = [side(interval, threshold) for interval in intervals.values()]
     sign = 1 if over else -1
@@ -138,7 +138,7 @@ def _every_algorithm(
 
 def _predicted(records: Mapping[str, Records]) -> Verdict:
     interval = mean_interval(off_by(records.values()))
-    moved, moved_fast = (mean_of_found(end(records[arm], "median_ulp")) for arm in ("grpo", "grpo_fast"))
+    moved, moved_fast = (mean_of_found(records[arm].at("median_ulp", -1)) for arm in ("grpo", "grpo_fast"))
     return Verdict(
         "A weight changes in bf16 where it moved by more than half a spacing.",
         below(interval, EXACT),
@@ -153,7 +153,7 @@ def _predicted(records: Mapping[str, Records]) -> Verdict:
 
 def _by_format(records: Mapping[str, Records]) -> Verdict:
     master, pure = records["master"], records["pure"]
-    interval = mean_interval(end(master, BF16) - end(pure, BF16))
+    interval = mean_interval(master.at(BF16, -1) - pure.at(BF16, -1))
     return Verdict(
         "The same training changes fewer weights where they are kept in bf16 throughout.",
         above(interval, BY_FORMAT),
@@ -188,8 +188,8 @@ def _named(arm: str) -> str:
 
 def _equal_length(records: Mapping[str, Records]) -> Verdict:
     grpo, sft = records["grpo"], records["sft"]
-    interval = mean_interval(end(sft, AT_LENGTH) - end(grpo, AT_LENGTH))
-    times = mean_of_found(end(sft, "update_size") / end(grpo, "update_size"))
+    interval = mean_interval(sft.at(AT_LENGTH, -1) - grpo.at(AT_LENGTH, -1))
+    times = mean_of_found(sft.at("update_size", -1) / grpo.at("update_size", -1))
     return Verdict(
         "Brought to the same length, SFT's update is as sparse in bf16 as GRPO's.",
         within(interval, -SAME, SAME),

@@ -11,7 +11,6 @@ from toybed.benchmarks.sparse_updates_measures import (
     Array,
     alike,
     changed_at_gain,
-    end,
     gain,
     off_the_curve,
     overlaps,
@@ -56,7 +55,7 @@ def beside(records: Mapping[str, Records]) -> list[Verdict]:
 
 # -- RL and SFT ---------------------------------------------------------------------------------------------
 def _sparser(records: Mapping[str, Records], rl: str, sft: str, where: str) -> Verdict:
-    interval = mean_interval(end(records[sft], BF16) - end(records[rl], BF16))
+    interval = mean_interval(records[sft].at(BF16, -1) - records[rl].at(BF16, -1))
     return Verdict(
         f"RL leaves more weights unchanged than SFT: {where}.",
         above(interval, 0.0),
@@ -83,7 +82,7 @@ def _sparser_at_gain(records: Mapping[str, Records], rl: str, sft: str, where: s
 
 
 def _as_sparse(records: Mapping[str, Records], arm: str, who: str) -> Verdict:
-    interval = mean_interval(end(records[arm], BF16) - end(records["grpo"], BF16))
+    interval = mean_interval(records[arm].at(BF16, -1) - records["grpo"].at(BF16, -1))
     return Verdict(
         f"{who} is at least as sparse as GRPO.",
         below(interval, SAME),
@@ -96,7 +95,7 @@ def _as_sparse(records: Mapping[str, Records], arm: str, who: str) -> Verdict:
 # -- tolerance, optimiser, width, learning -------------------------------------------------------------------
 def _tolerance(records: Mapping[str, Records]) -> Verdict:
     own = records["grpo"]
-    interval = mean_interval(end(own, "changed_tolerance") - end(own, BF16))
+    interval = mean_interval(own.at("changed_tolerance", -1) - own.at(BF16, -1))
     opposite: dict[Outcome, Outcome] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
     differs = opposite[within(interval, -SAME, SAME)]
     return Verdict(
@@ -125,7 +124,7 @@ def _optimiser(records: Mapping[str, Records], arm: str, name: str) -> Verdict:
 
 def _wider(records: Mapping[str, Records]) -> Verdict:
     narrow, wide = records["narrow"], records["wide"]
-    interval = mean_interval(end(wide, BF16) - end(narrow, BF16))
+    interval = mean_interval(wide.at(BF16, -1) - narrow.at(BF16, -1))
     return Verdict(
         "At the same rate and steps a wider network changes a larger share of its weights.",
         above(interval, 0.0),
@@ -138,7 +137,7 @@ def _wider(records: Mapping[str, Records]) -> Verdict:
 
 def _longer(records: Mapping[str, Records]) -> Verdict:
     own = records["grpo"]
-    early, last = own.at(BF16, 1), end(own, BF16)
+    early, last = own.at(BF16, 1), own.at(BF16, -1)
     interval = mean_interval(last - early)
     return Verdict(
         "At the same rate more steps change more weights.",
@@ -172,7 +171,7 @@ def _within_reach(records: Mapping[str, Records]) -> Verdict:
     rates = {**PURE_RATES, "pure": PURE_RATE}
     base = records["grpo"]
     shares = {arm: within_reach(base, rate) for arm, rate in rates.items()}
-    intervals = {arm: mean_interval(end(records[arm], BF16) - each) for arm, each in shares.items()}
+    intervals = {arm: mean_interval(records[arm].at(BF16, -1) - each) for arm, each in shares.items()}
     worst = max(intervals, key=lambda arm: np.nan_to_num(abs(intervals[arm].estimate), nan=-1))
     told = (
         f"{rate:g}: {share(records[arm], BF16)} changed, {number(mean_of_found(shares[arm]), '.1%')} within reach"
@@ -192,8 +191,8 @@ def _within_reach(records: Mapping[str, Records]) -> Verdict:
 # -- rank ----------------------------------------------------------------------------------------------------
 def _ranks(records: Mapping[str, Records], arm: str) -> list[Verdict]:
     own = records[arm]
-    rank, effective, top = (end(own, f"{name}_bf16") for name in RANKS)
-    shuffled_rank, shuffled_effective, shuffled_top = (end(own, f"shuffled_{name}_bf16") for name in RANKS)
+    rank, effective, top = (own.at(f"{name}_bf16", -1) for name in RANKS)
+    shuffled_rank, shuffled_effective, shuffled_top = (own.at(f"shuffled_{name}_bf16", -1) for name in RANKS)
     told = (
         f"{share(own, BF16)} of the weights changed. Rank {_mean(rank)}, shuffled {_mean(shuffled_rank)}; effective "
         f"rank {_mean(effective)}, shuffled {_mean(shuffled_effective)}; energy in the largest tenth of the singular "

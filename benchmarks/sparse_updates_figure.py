@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from toybed import plotting
-from toybed.benchmarks.sparse_updates_measures import BF16, SIZE, end, gain, overlaps
+from toybed.benchmarks.sparse_updates_measures import BF16, SIZE, gain, overlaps
 from toybed.benchmarks.sparse_updates_sweep import (
     BETWEEN,
     FAST,
@@ -70,10 +70,10 @@ def _draw_formats(axes: Axes, records: Mapping[str, Records]) -> None:
     rates = [SLOWER, SLOW, BETWEEN, FAST, FASTER]
     ends = {}
     for name, (measure, colour) in FORMATS.items():
-        shares = [mean_of_found(end(records[arm], measure)) for arm in ON_THE_CURVE]
+        shares = [mean_of_found(records[arm].at(measure, -1)) for arm in ON_THE_CURVE]
         axes.plot(rates, shares, "o-", color=colour, markersize=4)
         ends[name] = (rates[-1], shares[-1], colour)
-    shares = [mean_of_found(end(records[arm], BF16)) for arm in PURE_RATES]
+    shares = [mean_of_found(records[arm].at(BF16, -1)) for arm in PURE_RATES]
     axes.plot(list(PURE_RATES.values()), shares, "o-", color=ORANGE, markersize=4)
     axes.set(xscale="log", xlabel="learning rate", ylabel="share of weights changed", ylim=(-0.03, 1.12))
     axes.set_title("GRPO's update by number format")
@@ -103,7 +103,7 @@ def _draw_curve(axes: Axes, records: Mapping[str, Records]) -> None:
     }
     axes.plot([], [], color=GREY, label="GRPO, Adam, all rates and times")
     for name, (arms, colour, marker) in kinds.items():
-        places = np.array([[mean_of_found(end(records[arm], m)) for m in (SIZE, BF16)] for arm in arms])
+        places = np.array([[mean_of_found(records[arm].at(m, -1)) for m in (SIZE, BF16)] for arm in arms])
         axes.plot(*places.T, marker, color=colour, markersize=4.5, alpha=0.85, label=name, markeredgewidth=0)
     axes.set(xscale="log", xlabel="length of the update / weights' norm", ylim=(-0.03, 1.03))
     axes.set_title("Changed in bf16, by the update's length")
@@ -138,7 +138,7 @@ def _draw_subnetworks(axes: Axes, records: Mapping[str, Records]) -> None:
             axes.bar(x, interval.estimate, color=colour, width=0.8, label=None if group else name)
             axes.plot([x, x], interval[1:3], color=BLACK, linewidth=1)
     axes.axhline(1, color=BLACK, linewidth=0.8)
-    shares = [mean_of_found(end(records[arm], BF16)) for arm in ("grpo", "pure")]
+    shares = [mean_of_found(records[arm].at(BF16, -1)) for arm in ("grpo", "pure")]
     names = [f"float32 masters\n({_percent(shares[0])} changed)", f"pure bf16\n({_percent(shares[1])} changed)"]
     axes.set_xticks([1.5, 6.5], names)
     axes.set(ylabel="gain in reward / the full run's", ylim=(0, 1.3))

@@ -16,19 +16,14 @@ Array = NDArray[np.float64]
 BF16, SIZE, REWARD = "changed_bf16", "update_size", "reward_train"
 
 
-def end(records: Records, measure: str) -> Array:
-    """A measure at the end of each run, ``[n]``; NaN for one that diverged."""
-    return records.at(measure, -1)
-
-
 def gain(records: Records) -> Array:
     """What a run won of reward on train prompts, exactly, ``[n]``."""
-    return end(records, REWARD) - records.at(REWARD, 0)
+    return records.at(REWARD, -1) - records.at(REWARD, 0)
 
 
 def share(records: Records, measure: str) -> str:
     """The mean of a share at the end, in words."""
-    return number(mean_of_found(end(records, measure)), ".1%")
+    return number(mean_of_found(records.at(measure, -1)), ".1%")
 
 
 def part_of(part: Array, whole: Array, at: float) -> Interval:
@@ -77,7 +72,7 @@ def off_the_curve(records: Mapping[str, Records], arm: str) -> Array:
     a gap.
     """
     size, share = (np.concatenate([records[a][name][:, 1:] for a in ON_THE_CURVE], 1) for name in (SIZE, BF16))
-    own_size, own_share = (end(records[arm], name) for name in (SIZE, BF16))
+    own_size, own_share = (records[arm].at(name, -1) for name in (SIZE, BF16))
     whole = np.all([records[each].sound for each in ON_THE_CURVE], 0)
     return np.array(
         [

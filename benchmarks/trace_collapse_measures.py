@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed.stats import Interval, mean_interval, mean_of_found
-from toybed.study import Outcome, Records, Verdict, above, below, number, within
+from toybed.benchmarks import sides
+from toybed.stats import mean_interval, mean_of_found
+from toybed.study import Records, Verdict, number
 
 Array = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Difference:
     """A value, or what it has more than another one, held against a threshold.
 
     Attributes:
@@ -78,7 +79,7 @@ class Contrast:
     claim: str
     first: Value
     second: Value | None = None
-    test: Literal["above", "below", "within"] = "above"
+    test: sides.Side = "above"
     threshold: float = 0.0
     told: tuple[str, ...] = ()
 
@@ -94,26 +95,23 @@ class Contrast:
     def judge(self, records: Mapping[str, Records]) -> Verdict:
         """The part of the answer."""
         interval = mean_interval(self.difference(records))
-        return Verdict(self.claim, self._outcome(interval), *interval, rule=self._rule(), sentence=self._told(records))
+        return Verdict(
+            self.claim,
+            sides.outcome(interval, self.test, self.threshold),
+            *interval,
+            rule=self._rule(),
+            sentence=self._told(records),
+        )
 
     def difference(self, records: Mapping[str, Records]) -> Array:
         """First less second, ``[n]``."""
         first = self.first.read(records)
         return first if self.second is None else first - self.second.read(records)
 
-    def _outcome(self, interval: Interval) -> Outcome:
-        if self.test == "within":
-            return within(interval, -self.threshold, self.threshold)
-        return (above if self.test == "above" else below)(interval, self.threshold)
-
     def _rule(self) -> str:
-        sides = {
-            "above": f"supported above {self.threshold:g}, refuted below",
-            "below": f"supported below {self.threshold:g}, refuted above",
-            "within": f"supported within {self.threshold:g} of 0, refuted outside",
-        }
+        how = sides.rule(self.test, self.threshold, f"{self.threshold:g} of 0")
         less = "" if self.second is None else f", less {self.second}"
-        return f"{self.first}{less}, paired: {sides[self.test]}."
+        return f"{self.first}{less}, paired: {how}."
 
     def _told(self, records: Mapping[str, Records]) -> str:
         return (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from toybed import plotting
 from toybed.benchmarks.vector_rewards_contrasts import MANY
 from toybed.benchmarks.vector_rewards_measures import BUDGETS, COUNTS, NAMES, last
-from toybed.benchmarks.vector_rewards_sweep import COMMONS, at
+from toybed.benchmarks.vector_rewards_sweep import COMMONS, arm_at
 from toybed.stats import mean_interval, mean_of_found
 from toybed.study import Records
 
@@ -55,7 +55,7 @@ def _draw_best(axes: Axes, records: Mapping[str, Records]) -> None:
 
 
 def _draw_correlation(axes: Axes, records: Mapping[str, Records]) -> None:
-    commons = [common for common in COMMONS["standard"] if at("vpo", common) in records]
+    commons = [common for common in COMMONS["standard"] if arm_at("vpo", common) in records]
     places = [mean_of_found(last(records, "base", "correlation", common)) for common in commons]
     ends = {}
     for rival in RIVALS:

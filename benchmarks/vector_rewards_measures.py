@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed.benchmarks.vector_rewards_sweep import at
-from toybed.stats import Interval, mean_interval, mean_of_found
-from toybed.study import Outcome, Records, Verdict, above, below, number, within
+from toybed.benchmarks import sides
+from toybed.benchmarks.vector_rewards_sweep import arm_at
+from toybed.stats import mean_interval, mean_of_found
+from toybed.study import Records, Verdict, number
 
 Array = NDArray[np.float64]
 
@@ -60,11 +60,11 @@ def last(records: Mapping[str, Records], arm: str, measure: str, common: float =
 def _recorded(arm: str, common: float) -> str:
     """Whose records hold an arm in the world of that ``common``."""
     name = arm.removesuffix("_fast")
-    return (STARTS | SAME_RUNS).get(arm) or at(name, common) + arm.removeprefix(name)
+    return (STARTS | SAME_RUNS).get(arm) or arm_at(name, common) + arm.removeprefix(name)
 
 
 @dataclass(frozen=True)
-class Contrast:
+class ArmPair:
     """Two arms compared, run by run, on one measure.
 
     Attributes:
@@ -83,7 +83,7 @@ class Contrast:
     first: str
     second: str
     measure: str
-    test: Literal["above", "below", "within"] = "above"
+    test: sides.Side = "above"
     threshold: float = 0.0
     common: float = 0.0
     since: str | None = None
@@ -105,23 +105,20 @@ class Contrast:
         if self.since is not None:
             values = values - self.difference(records, self.since)
         interval = mean_interval(values)
-        return Verdict(self.claim, self._outcome(interval), *interval, rule=self._rule(), sentence=self._told(records))
-
-    def _outcome(self, interval: Interval) -> Outcome:
-        if self.test == "within":
-            return within(interval, -self.threshold, self.threshold)
-        return (above if self.test == "above" else below)(interval, self.threshold)
+        return Verdict(
+            self.claim,
+            sides.outcome(interval, self.test, self.threshold),
+            *interval,
+            rule=self._rule(),
+            sentence=self._told(records),
+        )
 
     def _rule(self) -> str:
+        how = sides.rule(self.test, self.threshold)
         what = f"{self.measure} of {name_of(self.first)} less that of {name_of(self.second)}"
         less = f", less the same of {self.since}" if self.since else ""
         where = f", components at common = {self.common:g}" if self.common else ""
-        ends = {
-            "above": f"supported above {self.threshold:g}, refuted below",
-            "below": f"supported below {self.threshold:g}, refuted above",
-            "within": f"supported within ±{self.threshold:g}, refuted outside",
-        }
-        return f"{what}{less}, held-out questions{where}, paired: {ends[self.test]}."
+        return f"{what}{less}, held-out questions{where}, paired: {how}."
 
     def _told(self, records: Mapping[str, Records]) -> str:
         measures = dict.fromkeys((self.measure, *((self.since,) if self.since else ()), *self.told))

@@ -29,7 +29,7 @@ SWEPT = ("gdpo", "vpo_parallel", "vpo")  # who sees more of the components than 
 FAST = ("grpo", "multi_rlvr", "vpo", f"vpo_{CONFLICT:g}")  # also at the faster rate
 
 
-def at(arm: str, common: float) -> str:
+def arm_at(arm: str, common: float) -> str:
     """The arm's name in the world of that ``common``: whoever sees the mean alone is the same run in all of them."""
     return f"{arm}_{common:g}" if arm in SWEPT and common else arm
 
@@ -39,7 +39,7 @@ def arms(size: str) -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for arm, objective in OBJECTIVES.items():
         for common in COMMONS.get(size, COMMONS["standard"]) if arm in SWEPT else (0.0,):
-            found[at(arm, common)] = _setting(size, objective, SET if arm in SETS else 1, common)
+            found[arm_at(arm, common)] = _setting(size, objective, SET if arm in SETS else 1, common)
     fast = {} if size == "quick" else {f"{arm}_fast": found[arm].with_learning(learning_rate=FASTER) for arm in FAST}
     return found | fast
 

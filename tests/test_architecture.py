@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from toybed.agents.config import Setting
 from toybed.benchmarks import architecture
+from toybed.benchmarks import architecture_sweep as sweep
+from toybed.benchmarks.entropy_law import MATCHED_REWARD
 from toybed.errors import ToybedError
 from toybed.plotting import svg
 from toybed.stats import Interval
@@ -19,8 +21,8 @@ from toybed.study import FIRST_TUNING_SEED, Records, Verdict
 Array = NDArray[np.float64]
 SEEDS = 6
 STEPS = np.arange(0, 101, 5)
-CONCLUSIONS = ("law", *architecture.INTERVENTIONS, "breadth")
-NUMBERS = ("a", "ceiling", "entropy", *(f"size {arm}" for arm in architecture.INTERVENTIONS), "size breadth")
+CONCLUSIONS = ("law", *sweep.INTERVENTIONS, "breadth")
+NUMBERS = ("a", "ceiling", "entropy", *(f"size {arm}" for arm in sweep.INTERVENTIONS), "size breadth")
 KEPT = {"entropy_bonus": 0.15, "clip_cov": 0.1, "kl_cov": 0.08}
 
 
@@ -40,7 +42,7 @@ def arm(*, kept: float = 0.0, a: float = 0.25, b: float = 1.25, lost: float = 0.
 def house(*networks: str, **other: Records) -> dict[str, Records]:
     """Records of all arms of the networks (by default of all), alike; ``mlp__grpo=...`` puts another there."""
     records = {}
-    for network in networks or tuple(architecture.EVERY):
+    for network in networks or tuple(sweep.EVERY):
         records[f"{network}/grpo"] = arm()
         records |= {f"{network}/{name}": arm(kept=kept) for name, kept in KEPT.items()}
     return records | {name.replace("__", "/"): value for name, value in other.items()}
@@ -48,7 +50,7 @@ def house(*networks: str, **other: Records) -> dict[str, Records]:
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:
     verdict, parts = architecture.judge(records)
-    beside = [name for name in architecture.BESIDE if f"{name}/grpo" in records]
+    beside = [name for name in sweep.BESIDE if f"{name}/grpo" in records]
     return verdict, dict(zip([*CONCLUSIONS, *NUMBERS, *beside], parts, strict=True))
 
 
@@ -83,7 +85,7 @@ def test_an_intervention_that_costs_entropy_in_one_network_refutes() -> None:
 
 
 def test_an_intervention_that_costs_entropy_in_every_network_is_a_shared_answer() -> None:
-    other = {f"{network}__kl_cov": arm(kept=-0.1) for network in architecture.NETWORKS}
+    other = {f"{network}__kl_cov": arm(kept=-0.1) for network in sweep.NETWORKS}
     verdict, parts = judged(house(**other))
     assert parts["kl_cov"].outcome == "supported"
     assert verdict.outcome == "supported"
@@ -164,7 +166,7 @@ def test_entropy_is_compared_at_the_same_success_and_not_at_the_same_time() -> N
 def test_runs_that_do_not_reach_the_matched_success_are_undecided(reached: int, outcome: str) -> None:
     low = arm(kept=KEPT["kl_cov"])
     curves = {name: values.copy() for name, values in low.curves.items()}
-    curves["reward_train"][reached:] = np.minimum(curves["reward_train"][reached:], architecture.MATCHED_REWARD - 0.05)
+    curves["reward_train"][reached:] = np.minimum(curves["reward_train"][reached:], MATCHED_REWARD - 0.05)
     verdict, parts = judged(house(gru__kl_cov=dataclasses.replace(low, curves=curves)))
     assert parts["kl_cov"].outcome == outcome
     assert verdict.outcome == outcome
@@ -211,7 +213,7 @@ def test_an_arm_without_a_sound_run_leaves_its_parts_undecided(name: str) -> Non
 
 
 def test_the_quick_size_is_judged_over_the_networks_that_it_has() -> None:
-    verdict, parts = judged(house(*architecture.QUICK))
+    verdict, parts = judged(house(*sweep.QUICK))
     assert set(parts) == {*CONCLUSIONS, *NUMBERS, "table"}
     assert verdict.outcome == "supported"
     assert "transformer" not in verdict.sentence
@@ -236,31 +238,30 @@ def test_the_figure_can_be_drawn_when_runs_diverged(name: str, runs: int) -> Non
 
 
 # -- the sweep ------------------------------------------------------------------------------------------------------
-def sweep(size: str) -> dict[str, Setting]:
+def settings_of(size: str) -> dict[str, Setting]:
     """All arms, with the first candidate of each."""
     return {
-        name: architecture.final(size, name, next(iter(options.values())))
-        for name, options in architecture.candidates(size).items()
+        name: sweep.final(size, name, next(iter(options.values()))) for name, options in sweep.candidates(size).items()
     }
 
 
 @pytest.mark.parametrize("size", ["quick", "standard", "full"])
 def test_arms_of_a_network_differ_in_what_the_question_asks_and_nothing_else(size: str) -> None:
-    settings = sweep(size)
-    networks = architecture.QUICK if size == "quick" else tuple(architecture.EVERY)
-    objectives = ("grpo", *architecture.INTERVENTIONS)
+    settings = settings_of(size)
+    networks = sweep.QUICK if size == "quick" else tuple(sweep.EVERY)
+    objectives = ("grpo", *sweep.INTERVENTIONS)
     assert set(settings) == {f"{n}/{objective}" for n in networks for objective in objectives}
     for name, found in settings.items():
         grpo = settings[f"{name.split('/')[0]}/grpo"]
         assert dataclasses.replace(found, objective=grpo.objective) == grpo
         assert (found.objective == grpo.objective) == name.endswith("/grpo")
-        assert found.learning.updates == architecture.UPDATES[size]
+        assert found.learning.updates == sweep.UPDATES[size]
         # With a single step on each batch KL-Cov would be GRPO without its clip.
         assert found.learning.epochs * found.learning.minibatches > 1
 
 
 def test_networks_differ_in_policy_base_and_rate_and_see_the_same_world() -> None:
-    settings = sweep("standard")
+    settings = settings_of("standard")
     for network in ("gru", "transformer", "table"):
         assert settings[f"{network}/grpo"].world == settings["mlp/grpo"].world
     assert settings["state/grpo"].policy == settings["mlp/grpo"].policy

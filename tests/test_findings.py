@@ -23,7 +23,7 @@ from toybed.benchmarks import (
     findings_law,
     findings_remedies,
     findings_weights,
-    law_constants,
+    law_constants_sweep,
     sparse_updates_sweep,
     two_phases,
 )
@@ -147,7 +147,7 @@ def test_every_ranked_objective_is_an_arm() -> None:
 def test_further_arms_are_the_same_runs_as_those_of_the_questions() -> None:
     """Where a question has such an arm at the standard size, its run is found in the store."""
     remedies = findings_remedies.own("standard")
-    theirs = law_constants.arms("standard")
+    theirs = law_constants_sweep.arms("standard")
     same = {"trl": "trl", "trl_high": "trl_high", "bonus_03": "bonus_03", "bonus_1": "bonus_1"}
     pairs = [(remedies[mine], theirs[other]) for mine, other in same.items()]
     pairs += [(findings_law.own("standard")["reinforce_pp"], theirs["reinforce_pp"])]

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from toybed.benchmarks import law_constants
+from toybed.benchmarks import law_constants_sweep as sweep
 from toybed.benchmarks import law_measures as measures
 from toybed.plotting import svg
 from toybed.study import Records, Verdict
@@ -49,16 +50,16 @@ def no_law() -> Records:
 
 def house(**other: Records) -> dict[str, Records]:
     """Records of every arm as the claim has them: bases and data have laws of their own, and no base has none."""
-    records = {name: follows(0.2) for name in ("grpo", *law_constants.ARMS)}
+    records = {name: follows(0.2) for name in ("grpo", *sweep.ARMS)}
     for group in ("base", "data"):
-        for i, name in enumerate(law_constants.GROUPS[group]):
+        for i, name in enumerate(sweep.GROUPS[group]):
             records[name] = follows(0.1 if i % 2 else 0.35, level=1.0)
     return {**records, "random_init": no_law(), **other}
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:
     verdict, parts = law_constants.judge(records)
-    rows = [arm for group, arms in law_constants.GROUPS.items() for arm in arms if group != "control"]
+    rows = [arm for group, arms in sweep.GROUPS.items() for arm in arms if group != "control"]
     names = (*CLAIM, *BESIDE, *(name for name in rows if name in records))
     return verdict, dict(zip(names, parts, strict=True))
 
@@ -113,7 +114,7 @@ def test_a_curve_that_is_higher_everywhere_shares_a_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("group", ["base", "data"])
 def test_one_a_for_all_refutes_that_it_belongs_to_them(group: str) -> None:
-    shared = {name: follows(0.2) for name in law_constants.GROUPS[group]}
+    shared = {name: follows(0.2) for name in sweep.GROUPS[group]}
     verdict, parts = judged(house(**shared))
     assert parts[group].outcome == "refuted"
     assert parts[group].estimate == pytest.approx(0.0)
@@ -123,7 +124,7 @@ def test_one_a_for_all_refutes_that_it_belongs_to_them(group: str) -> None:
 
 def test_bases_must_move_a_further_than_algorithms_do() -> None:
     """Algorithms as far apart as the bases: a is nobody's."""
-    spread = {name: follows(0.1 if i % 2 else 0.35) for i, name in enumerate(law_constants.GROUPS["algorithm"])}
+    spread = {name: follows(0.1 if i % 2 else 0.35) for i, name in enumerate(sweep.GROUPS["algorithm"])}
     _, parts = judged(house(**spread))
     assert parts["base"].outcome == "refuted"
 
@@ -226,10 +227,10 @@ def test_the_figure_can_be_drawn_when_runs_diverged() -> None:
 
 @pytest.mark.parametrize("size", ["quick", "standard", "full"])
 def test_each_arm_differs_from_grpo_in_what_its_group_says(size: str) -> None:
-    arms = law_constants.arms(size)
+    arms = sweep.arms(size)
     grpo = arms.pop("grpo")
-    assert set(arms) <= set(law_constants.ARMS)
-    assert size == "quick" or set(arms) == set(law_constants.ARMS)
+    assert set(arms) <= set(sweep.ARMS)
+    assert size == "quick" or set(arms) == set(sweep.ARMS)
     fields = {
         "algorithm": {"objective"},
         "learning rate": {"learning"},
@@ -239,7 +240,7 @@ def test_each_arm_differs_from_grpo_in_what_its_group_says(size: str) -> None:
         "control": {"supervised", "learning"},
     }
     for group, allowed in fields.items():
-        present = [name for name in law_constants.GROUPS[group] if name in arms]
+        present = [name for name in sweep.GROUPS[group] if name in arms]
         assert present, group  # the quick size has one of each
         for name in present:
             changed = {
@@ -263,7 +264,7 @@ def test_each_arm_differs_from_grpo_in_what_its_group_says(size: str) -> None:
 
 
 def test_the_quick_size_is_judged_and_drawn() -> None:
-    records = {name: found for name, found in house().items() if name in law_constants.arms("quick")}
+    records = {name: found for name, found in house().items() if name in sweep.arms("quick")}
     verdict, _ = judged(records)
     assert verdict.outcome == "supported"
     assert svg(law_constants.figure(records)).startswith("<svg")

@@ -13,7 +13,7 @@ from toybed.agents.training import train_bases, train_runs
 from toybed.benchmarks import several_objectives
 from toybed.benchmarks import several_objectives_contrasts as contrasts
 from toybed.benchmarks import several_objectives_sweep as sweep
-from toybed.benchmarks.several_objectives_measures import Contrast, value
+from toybed.benchmarks.several_objectives_measures import WorldPair, value
 from toybed.envs import make
 from toybed.objectives import get
 from toybed.plotting import svg
@@ -147,7 +147,7 @@ def test_the_quick_size_is_judged_and_drawn() -> None:
 
 @pytest.mark.parametrize("test", ["above", "below", "within"])
 def test_a_contrast_says_its_rule(test: str) -> None:
-    contrast = Contrast("it is so.", "plan", "process", "outcome", "reward_test", None, test, 0.02)  # type: ignore[arg-type]
+    contrast = WorldPair("it is so.", "plan", "process", "outcome", "reward_test", None, test, 0.02)  # type: ignore[arg-type]
     part = contrast.judge(house())
     assert part.outcome == {"above": "refuted", "below": "supported", "within": "supported"}[test]
     assert "at the end" in part.rule and "0.02" in part.rule

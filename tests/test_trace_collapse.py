@@ -14,7 +14,7 @@ from toybed.agents.probes.traces import the_story
 from toybed.agents.training import train_bases, train_runs
 from toybed.benchmarks import trace_collapse
 from toybed.benchmarks.trace_collapse_figure import most_frequent, story_world
-from toybed.benchmarks.trace_collapse_measures import Contrast, Value, name_of
+from toybed.benchmarks.trace_collapse_measures import Difference, Value, name_of
 from toybed.benchmarks.trace_collapse_parts import BESIDE, DECIDING, LARGEST, SMALLEST
 from toybed.benchmarks.trace_collapse_sweep import LARGE, SMALL, WORLD, arm, arms
 from toybed.envs import make
@@ -163,7 +163,7 @@ def test_too_few_runs_are_undecided(runs: list[int]) -> None:
 
 
 def test_a_contrast_says_what_it_compares() -> None:
-    contrast = Contrast("It does.", Value(LARGEST, "trace_validity", "change"), Value(SMALLEST, "trace_validity"))
+    contrast = Difference("It does.", Value(LARGEST, "trace_validity", "change"), Value(SMALLEST, "trace_validity"))
     verdict = contrast.judge(house())
     assert verdict.estimate == pytest.approx(0.0 - 0.1)
     assert "trace_validity after RL less that of the base (64 units with memory)" in verdict.rule

@@ -14,7 +14,7 @@ from toybed.agents.training import train_bases, train_runs
 from toybed.benchmarks import vector_rewards
 from toybed.benchmarks.vector_rewards_contrasts import BESIDE, DECIDING
 from toybed.benchmarks.vector_rewards_measures import BUDGETS, COUNTS, last
-from toybed.benchmarks.vector_rewards_sweep import ANSWERS, COMMONS, OBJECTIVES, SET, SETS, SWEPT, at
+from toybed.benchmarks.vector_rewards_sweep import ANSWERS, COMMONS, OBJECTIVES, SET, SETS, SWEPT, arm_at
 from toybed.plotting import svg
 from toybed.study import Records, Verdict
 
@@ -130,13 +130,14 @@ def test_what_stands_beside_the_claim_never_decides() -> None:
 def test_who_does_not_see_what_components_share_is_valued_under_each_of_it() -> None:
     records = house()
     for common in COMMONS["standard"]:
-        assert at("grpo", common) == "grpo" and at("vpo", common) in STANDARD
+        assert arm_at("grpo", common) == "grpo" and arm_at("vpo", common) in STANDARD
         np.testing.assert_array_equal(
             last(records, "multi_rlvr", "best@48", common),
             records["multi_rlvr"][f"best@48_common_{common:g}_test"][:, -1],
         )
         np.testing.assert_array_equal(
-            last(records, "vpo", "best@3", common), records[at("vpo", common)][f"best@3_common_{common:g}_test"][:, -1]
+            last(records, "vpo", "best@3", common),
+            records[arm_at("vpo", common)][f"best@3_common_{common:g}_test"][:, -1],
         )
     np.testing.assert_array_equal(
         last(records, "parallel_mean", "best@3", -2.0), records["vpo_parallel_1"]["best@3_common_-2_test"][:, -1]
@@ -228,8 +229,8 @@ def test_the_arms_differ_in_what_the_question_asks_and_nothing_else(size: str) -
     assert grpo.learning.epochs * grpo.learning.minibatches > 1
     assert vector_rewards.STUDY.seeds[size] >= 3
     for common in COMMONS.get(size, COMMONS["standard"]):
-        assert {at(name, common) for name in SWEPT} <= set(arms)
-        assert arms[at("vpo", common)].world.options.get("common", 0.0) == common
+        assert {arm_at(name, common) for name in SWEPT} <= set(arms)
+        assert arms[arm_at("vpo", common)].world.options.get("common", 0.0) == common
 
 
 def test_what_is_read_is_what_the_probes_measure() -> None:
