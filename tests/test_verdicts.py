@@ -15,12 +15,16 @@ from toybed.agents.config import Setting
 from toybed.errors import ToybedError
 from toybed.searching import Search
 from toybed.study import Study, Tuning
-from toybed.verdict_table import MARKS, SIZE, VerdictTable, fingerprint, read, table, updated, with_table
+from toybed.verdict_table import MARKS, SIZE, VerdictTable, read, table, updated, with_table
 
 ROOT = Path(__file__).parents[1]
 RECORD = read(ROOT / "benchmarks" / "verdicts.json")
 STUDY: Study = runpy.run_path(str(Path(__file__).with_name("tiny_study.py")))["STUDY"]
 TINY = replace(STUDY, seeds={**STUDY.seeds, SIZE: 1}, arms=lambda size: {"grpo": first_arm()})
+
+
+def fingerprint(question: Study) -> str:
+    return question.fingerprint(SIZE)
 
 
 def first_arm(**learning: object) -> Setting:

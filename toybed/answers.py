@@ -114,17 +114,29 @@ def changes(answer: Mapping[str, Any]) -> tuple[str, str]:
         question = question_of(answer)
     except ToybedError:
         return "", ""
-    if (then := answer.get("asked")) is None:
-        return UNKNOWN, command(answer, question)
     try:
-        with explained(question):
-            now = _asked(question, answer["size"])
+        parts = changed_parts(answer, question)
     except ToybedError as error:
         return str(error), ""
+    if parts is None:
+        return UNKNOWN, command(answer, question)
+    return (", ".join(CHANGED[part] for part in parts), command(answer, question)) if parts else ("", "")
+
+
+def changed_parts(answer: Mapping[str, Any], question: Study) -> list[str] | None:
+    """The parts of a question, of :data:`CHANGED`, that are not what they were when it was answered; None: not known.
+
+    Raises:
+        ToybedError: a question of one's own fails.
+    """
+    if (then := answer.get("asked")) is None:
+        return None
+    with explained(question):
+        now = _asked(question, answer["size"])
     parts = [part for part in CHANGED if then.get(part) != now[part]]
     if {"claim", "rule"} & set(parts):
         parts = [part for part in parts if part != "judge"]  # their words stand in that code
-    return (", ".join(CHANGED[part] for part in parts), command(answer, question)) if parts else ("", "")
+    return parts
 
 
 @contextmanager

@@ -404,8 +404,9 @@ class Study:
 
 
 def digest(value: Any) -> str:
-    """A short hash of what JSON would hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    """A short hash of what JSON would hold; of numbers nine digits, since the last may be another machine's."""
+    rounded = json.loads(json.dumps(value), parse_float=lambda digits: f"{float(digits):.9g}")
+    return hashlib.sha256(json.dumps(rounded, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _configs(settings: Mapping[str, Setting]) -> dict[str, Any]:

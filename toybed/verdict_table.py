@@ -7,11 +7,10 @@ that it has, as long as nobody has changed the question since. The fingerprint k
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import tyro
 
 from toybed import study
-from toybed.agents.config import Setting
+from toybed.answers import changed_parts
 from toybed.errors import ToybedError
 from toybed.listing import interval_text
 from toybed.store import Store
@@ -79,15 +78,14 @@ def updated(before: Mapping[str, Row], path: Path, questions: Iterable[Study]) -
         ToybedError: a question has neither; the message names all of these.
     """
     with Store(path) as store:
-        answers, kept = store.verdicts(), {config for config, _ in store.curves(())}
+        answers = store.verdicts()
     rows: dict[str, Row] = {}
     missing = []
     for question in questions:
-        now = fingerprint(question)
-        found = next((answer for answer in answers if answers_it(answer, question, kept)), None)
+        found = next((answer for answer in answers if answers_it(answer, question)), None)
         if found is not None:
             rows[question.name] = row(question, found)
-        elif before.get(question.name, {}).get("fingerprint") == now:
+        elif before.get(question.name, {}).get("fingerprint") == question.fingerprint(SIZE):
             rows[question.name] = before[question.name]
         else:
             missing.append(question.name)
@@ -99,19 +97,10 @@ def updated(before: Mapping[str, Row], path: Path, questions: Iterable[Study]) -
     return rows
 
 
-def answers_it(answer: Row, question: Study, kept: Set[str]) -> bool:
-    """Whether an answer is one of standard size to the question as it stands now.
-
-    Args:
-        answer: as a store has it.
-        question: its claim, rule and seeds have to be those of the answer.
-        kept: settings of the runs in that store, as JSON; all that the question surely runs have to be among them.
-    """
-    asked = (question.name, SIZE, question.seeds[SIZE], "cpu", question.claim)
-    told = tuple(answer[name] for name in ("study", "size", "seeds", "device", "claim"))
-    if asked != told or not answer["rule"].startswith(question.rule):  # an answer may add what it shows
-        return False
-    return all(json.dumps(setting.config(), sort_keys=True) in kept for _, setting in surely_run(question))
+def answers_it(answer: Row, question: Study) -> bool:
+    """Whether an answer is one of standard size to the question as it stands and is judged now."""
+    told = tuple(answer[name] for name in ("study", "size", "seeds", "device"))
+    return told == (question.name, SIZE, question.seeds[SIZE], "cpu") and changed_parts(answer, question) == []
 
 
 def row(question: Study, answer: Row) -> dict[str, Any]:
@@ -125,48 +114,8 @@ def row(question: Study, answer: Row) -> dict[str, Any]:
         "shown": {"claim": shown["claim"], "rule": shown["rule"]},
         **{name: answer[name] for name in (*numbers, "sentence", "size", "seeds", "worlds", "seconds")},
         "code": answer["manifest"]["code"],
-        "fingerprint": fingerprint(question),
+        "fingerprint": question.fingerprint(SIZE),
     }
-
-
-# -- what an answer depends on -----------------------------------------------------------------------------------------
-def fingerprint(question: Study) -> str:
-    """A hash of the question: its words, its seeds, and the settings of all that it runs or may choose."""
-    tuning, search = question.tuning, question.search
-    words = [question.question, question.claim, question.rule, question.amendments]
-    counts = [
-        question.seeds[SIZE],
-        question.worlds,
-        None if tuning is None else tuning.seeds[SIZE],
-        None if search is None else [search.generations[SIZE], search.bases[SIZE]],
-    ]
-    settings = [(name, setting.config()) for name, setting in (*surely_run(question), *may_run(question))]
-    exact = json.dumps([words, counts, settings], sort_keys=True)
-    # The last digits of a computed setting may be another machine's.
-    rounded = json.dumps(json.loads(exact, parse_float=lambda digits: f"{float(digits):.9g}"))
-    return hashlib.sha256(rounded.encode()).hexdigest()[:16]
-
-
-def surely_run(question: Study) -> Iterator[tuple[str, Setting]]:
-    """Arms, candidates, and the first generation of a search, each by name, in the world of its first seed."""
-    for arm, runs in question.runs(SIZE, 1, "cpu").items():
-        yield arm, runs[0].setting
-    trials = question.trials(SIZE, "cpu")
-    if question.search is not None:
-        trials = question.search.runs(SIZE, 0, question.search.begin(SIZE), "cpu")
-    for place, options in trials.items():
-        for label, runs in options.items():
-            yield f"{place}: {label}", runs[0].setting
-
-
-def may_run(question: Study) -> Iterator[tuple[str, Setting]]:
-    """What each candidate would be in the sweep; of a search, the arms that it would make of its first state."""
-    if question.tuning is not None:
-        for arm, options in question.tuning.candidates(SIZE).items():
-            for label, setting in options.items():
-                yield f"{arm}: {label}", question.tuning.final(SIZE, arm, setting)
-    if question.search is not None:
-        yield from question.search.final(SIZE, question.search.begin(SIZE)).items()
 
 
 # -- from rows to the README -------------------------------------------------------------------------------------------
