@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed import runner
+from toybed import runner, stacking
 from toybed.agents.config import Learning, Setting, Spec
 from toybed.agents.results import Curve, RunResult
 from toybed.errors import ToybedError
@@ -38,8 +38,8 @@ def tiny_runs(count: int) -> list[Run]:
     return [Run(setting, seed) for setting in settings for seed in (0, 1)][:count]
 
 
-def fake_compute(stack: runner.Stack, report: Report) -> Any:
-    """In the place of :func:`toybed.runner.compute`."""
+def fake_compute(stack: stacking.Stack, report: Report) -> Any:
+    """In the place of :func:`toybed.stacking.compute`."""
     if stack.starts is None:
         return np.stack([_parameters(run.base_id) for run in stack.runs])
     report(1, 0.5, 1.0)

@@ -19,7 +19,7 @@ import tyro
 from toybed import study
 from toybed.agents.config import Setting, Start
 from toybed.memory import run_bytes
-from toybed.runner import largest_stack
+from toybed.stacking import largest_stack
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from toybed import runner
+from toybed import runner, stacking
 from toybed.benchmarks import faults_sweep
 from toybed.benchmarks.faults import CASES
 from toybed.benchmarks.faults_sweep import Telling, faults_of, tiny_runs
@@ -100,7 +100,7 @@ def test_a_store_that_is_gone_is_found(filled: Path, tmp_path: Path) -> None:
 def test_stacks_are_built_when_they_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, most = 0, 0
 
-    class Counted(runner.Stack):
+    class Counted(stacking.Stack):
         def __init__(self, *given: Any, **named: Any) -> None:
             nonlocal alive, most
             super().__init__(*given, **named)
@@ -112,7 +112,8 @@ def test_stacks_are_built_when_they_are_handed_out(tmp_path: Path, monkeypatch: 
             alive -= 1
 
     monkeypatch.setattr(runner, "compute", faults_sweep.fake_compute)
-    monkeypatch.setattr(runner, "Stack", Counted)
+    for module in (runner, stacking):
+        monkeypatch.setattr(module, "Stack", Counted)
     with Store(tmp_path / "s.sqlite") as store:
         runner.run_sweep(tiny_runs(20), store, progress=Telling())
         assert len(store.finished()) == 20
@@ -140,10 +141,10 @@ def test_stacks_are_cut_to_a_workers_memory(memory: float, sizes: Sequence[int],
 def test_a_sweep_whose_code_changes_meanwhile_is_stopped() -> None:
     """A worker that imports other code than the driver would make runs that bear a wrong name."""
     run = tiny_runs(1)[0]
-    same = runner.Stack((run,), None, ids=(run.id,))
-    assert runner.compute(same, lambda *_: None).shape[0] == 1
+    same = stacking.Stack((run,), None, ids=(run.id,))
+    assert stacking.compute(same, lambda *_: None).shape[0] == 1
     with pytest.raises(ToybedError, match="changed while the sweep ran; start it again"):
-        runner.compute(runner.Stack((run,), None, ids=("of other code",)), lambda *_: None)
+        stacking.compute(stacking.Stack((run,), None, ids=("of other code",)), lambda *_: None)
 
 
 # -- control groups ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from toybed import cli, findings, runner, scoreboard, study
+from toybed import answering, cli, findings, runner, scoreboard, study
 from toybed.agents.config import Setting, Spec
 from toybed.benchmarks import (
     findings_agents,
@@ -457,8 +457,8 @@ def test_a_tiny_real_run_records_every_measure_that_is_read(name: str, tmp_path:
     arms = {arm: tiny(s, 20 if arm == "grpo" else 3) for arm, s in question.arms("quick").items()}
     small = dataclasses.replace(question, arms=lambda _: arms, seeds=dict.fromkeys(SIZES, 1))
     with Store(tmp_path / "tiny.sqlite") as store:
-        runner.make_runs(small, store, size="quick", seeds=1, device="cpu", workers=1, progress=Silent())
-        made = runner.load_records(small, "quick", 1, "cpu", store)
+        answering.make_runs(small, store, size="quick", seeds=1, device="cpu", workers=1, progress=Silent())
+        made = answering.load_records(small, "quick", 1, "cpu", store)
     for contrast in CONTRASTS.values():
         for part in contrast.parts if contrast.question == name else ():
             assert part.measure(made).shape == (1,), contrast.finding

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from toybed import runner
+from toybed import answering
 from toybed.progress import Bar
 from toybed.store import Store
 
@@ -35,7 +35,7 @@ def finish_here(store: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     with Store(store) as opened, Bar(quiet=True) as bar:
-        runner.answer(module.STUDY, opened, progress=bar)
+        answering.answer(module.STUDY, opened, progress=bar)
 
 
 def runs(store: Path) -> list[tuple[Any, ...]]:

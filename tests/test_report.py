@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from toybed import plotting, runner, study
+from toybed import answering, plotting, study
 from toybed.errors import ToybedError
 from toybed.llm.claims import claims
 from toybed.llm.published import published
@@ -94,7 +94,7 @@ def store(tmp_path: Path) -> Any:
     """A store in which the tiny question was answered."""
     with Store(tmp_path / "s.sqlite") as opened:
         with Bar(quiet=True) as bar:
-            runner.answer(ONE_ARM, opened, size="quick", progress=bar)
+            answering.answer(ONE_ARM, opened, size="quick", progress=bar)
         yield opened
 
 

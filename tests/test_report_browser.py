@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from toybed import plotting, runner, study
+from toybed import answering, plotting, study
 from toybed.progress import Bar
 from toybed.report import html, sections
 from toybed.store import Store
@@ -65,7 +65,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         with Store(folder / "s.sqlite") as store:
             with Bar(quiet=True) as bar:
-                answer = runner.answer(tiny, store, size="quick", progress=bar)
+                answer = answering.answer(tiny, store, size="quick", progress=bar)
             store.set_verdict("tiny", "quick", {**answer, "sentence": HOSTILE, "manifest": {HOSTILE: HOSTILE}})
             html.write(store, folder / "report.html")
     finally:

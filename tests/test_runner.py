@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from toybed import runner, study
+from toybed import answering, runner, stacking, study
 from toybed.agents.config import Adaptation, Curriculum, Imitation, Meta, Setting, Spec, Start, Supervised
 from toybed.errors import ToybedError
 from toybed.searching import Search
@@ -102,7 +102,7 @@ def contents(path: Path) -> list[list[Any]]:
 
 def answer(path: Path, progress: Counting | None = None, **options: Any) -> dict[str, Any]:
     with Store(path) as store:
-        return runner.answer(TINY, store, **{"size": "quick", "progress": progress or Counting(), **options})
+        return answering.answer(TINY, store, **{"size": "quick", "progress": progress or Counting(), **options})
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_two_workers_make_the_same_bytes(tmp_path: Path, whole: Path) -> None:
 
 
 def test_every_run_alone_makes_the_same_bytes(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "STACK_TOKENS", 1)
+    monkeypatch.setattr(stacking, "STACK_TOKENS", 1)
     answer(tmp_path / "s.sqlite")
     assert contents(tmp_path / "s.sqlite") == contents(whole)
 
@@ -190,10 +190,10 @@ def test_every_run_alone_makes_the_same_bytes(tmp_path: Path, whole: Path, monke
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
 @pytest.mark.parametrize("seeds", [1, 2, 5])
 def test_stacks_hold_each_run_once(fit: int, workers: int, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "STACK_TOKENS", fit * 16 * HORIZON)
+    monkeypatch.setattr(stacking, "STACK_TOKENS", fit * 16 * HORIZON)
     runs = [run for arm in TINY.runs("quick", seeds, "cpu").values() for run in arm]
     runs += [replace(run, setting=run.setting.with_learning(learning_rate=0.01)) for run in runs]
-    stacks = runner._parts(runs, workers)
+    stacks = stacking.split(runs, workers)
     packed = [run.id for stack in stacks for run in stack]
     assert sorted(packed) == sorted(run.id for run in runs)
     # 16 responses a run: never more than fit, but always one.
@@ -315,7 +315,7 @@ def ends(path: Path, setting: Setting, seeds: int = 2) -> tuple[Any, Any]:
         runs = kept.runs("quick", seeds, "cpu")["only"]
         keep = {run.end_id for run in runs}
         runner.run_sweep(runs, store, workers=1, progress=Counting(), keep=keep)
-        found = runner.load_records(kept, "quick", seeds, "cpu", store)["only"].parameters
+        found = answering.load_records(kept, "quick", seeds, "cpu", store)["only"].parameters
     assert found is not None
     assert sum(found.sizes) == found.start.shape[1] == found.end.shape[1]
     return found.start, found.end
@@ -367,14 +367,14 @@ def test_parameters_are_kept_where_the_question_asks_and_made_again_where_they_w
         return replace(TINY, arms=lambda size: {name: TINY.arms(size)[name] for name in ("grpo", "mlp")}, keeps=keeps)
 
     with Store(tmp_path / "s.sqlite") as store:
-        runner.answer(mlp_only(), store, size="quick", progress=Counting())
-        assert all(r.parameters is None for r in runner.load_records(mlp_only(), "quick", 2, "cpu", store).values())
+        answering.answer(mlp_only(), store, size="quick", progress=Counting())
+        assert all(r.parameters is None for r in answering.load_records(mlp_only(), "quick", 2, "cpu", store).values())
         with pytest.raises(ToybedError, match="lacks the parameters"):
-            runner.load_records(mlp_only("mlp"), "quick", 2, "cpu", store)
+            answering.load_records(mlp_only("mlp"), "quick", 2, "cpu", store)
         progress = Counting()
-        runner.answer(mlp_only("mlp"), store, size="quick", progress=progress)
+        answering.answer(mlp_only("mlp"), store, size="quick", progress=progress)
         assert progress.begun == [(4, 2, 2 * 6)]
-        records = runner.load_records(mlp_only("mlp"), "quick", 2, "cpu", store)
+        records = answering.load_records(mlp_only("mlp"), "quick", 2, "cpu", store)
         assert records["grpo"].parameters is None
         kept = records["mlp"].parameters
         assert kept is not None
@@ -385,7 +385,7 @@ def test_parameters_are_kept_where_the_question_asks_and_made_again_where_they_w
     assert (kept.end != kept.start).any(1).all()
     again = Counting()
     with Store(tmp_path / "s.sqlite") as store:
-        runner.answer(mlp_only("mlp"), store, size="quick", progress=again)
+        answering.answer(mlp_only("mlp"), store, size="quick", progress=again)
     assert again.updates == 0
 
 
@@ -397,7 +397,7 @@ def test_runs_with_other_learning_rates_share_a_program_and_no_bit(
     one = replace(GRPO, objective=Spec(objective))
     settings = [one.with_learning(learning_rate=rate) for rate in (0.003, 0.01, 0.03)]
     together = sweep(tmp_path / "together.sqlite", settings)
-    monkeypatch.setattr(runner, "STACK_TOKENS", 1)
+    monkeypatch.setattr(stacking, "STACK_TOKENS", 1)
     apart = sweep(tmp_path / "apart.sqlite", settings)
     ends = [[last(run) for run in arm] for arm in together]
     assert ends == [[last(run) for run in arm] for arm in apart]
@@ -417,17 +417,17 @@ def test_the_best_candidate_is_run_on_other_seeds(tmp_path: Path) -> None:
     study_ = replace(TINY, tuning=tuning([1e-9, 0.1]))
     with Store(tmp_path / "s.sqlite") as store:
         progress = Counting()
-        result = runner.answer(study_, store, size="quick", progress=progress)
+        result = answering.answer(study_, store, size="quick", progress=progress)
         assert result["tuned"] == {"tuned": "0.1"}
         assert [begun[0] for begun in progress.begun] == [4, 2 * (ARMS + 1)]
-        records = runner.load_records(study_, "quick", 2, "cpu", store)["tuned"]
+        records = answering.load_records(study_, "quick", 2, "cpu", store)["tuned"]
         assert records.steps["reward_train"].tolist() == [0, 1, 2, 3]
         won = study_.tuning.final("quick", "tuned", GRPO.with_learning(learning_rate=0.1))
         chosen = [Run(won, seed) for seed in (0, 1)]
         kept = [store.run(run.id).curves["reward_train"].values for run in chosen]
         np.testing.assert_array_equal(records["reward_train"], kept)
         again = Counting()
-        assert runner.answer(study_, store, size="quick", progress=again)["tuned"] == result["tuned"]
+        assert answering.answer(study_, store, size="quick", progress=again)["tuned"] == result["tuned"]
         assert again.updates == 0
 
 
@@ -467,14 +467,14 @@ def test_a_search_is_made_of_runs_that_are_kept(tmp_path: Path) -> None:
     searched = replace(TINY, search=searching(3))
     with Store(tmp_path / "s.sqlite") as store:
         progress = Counting()
-        first = runner.answer(searched, store, size="quick", progress=progress)
+        first = answering.answer(searched, store, size="quick", progress=progress)
         assert [begun[0] for begun in progress.begun] == [2, 2, 2, 2 * (ARMS + 1)]
-        found = runner.learned(searched, "quick", "cpu", store)["found"]
+        found = answering.learned(searched, "quick", "cpu", store)["found"]
         assert np.log2(found.learning.learning_rate / 0.001) in (-3, -1, 1, 3)
-        loaded = runner.load_records(searched, "quick", 2, "cpu", store)
+        loaded = answering.load_records(searched, "quick", 2, "cpu", store)
         assert loaded["found"].setting == found
         again = Counting()
-        second = runner.answer(searched, store, size="quick", progress=again)
+        second = answering.answer(searched, store, size="quick", progress=again)
         assert again.updates == 0
         assert (first["estimate"], first["parts"]) == (second["estimate"], second["parts"])
 
@@ -484,12 +484,12 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as store, Store(tmp_path / "whole.sqlite") as whole:
         # Two runs of six updates are a generation: the second one is not finished.
         with pytest.raises(KeyboardInterrupt):
-            runner.answer(searched, store, size="quick", progress=Interrupting(after=15))
+            answering.answer(searched, store, size="quick", progress=Interrupting(after=15))
         progress = Counting()
-        runner.answer(searched, store, size="quick", progress=progress)
+        answering.answer(searched, store, size="quick", progress=progress)
         assert progress.begun[0][1] == 2
-        runner.answer(searched, whole, size="quick", progress=Counting())
-        ends = [runner.learned(searched, "quick", "cpu", each)["found"] for each in (store, whole)]
+        answering.answer(searched, whole, size="quick", progress=Counting())
+        ends = [answering.learned(searched, "quick", "cpu", each)["found"] for each in (store, whole)]
         assert ends[0] == ends[1]
 
 
@@ -531,12 +531,12 @@ def test_a_wrong_objective_in_an_arm_is_named(tmp_path: Path) -> None:
     """The question is wrong here, not the user; the message must still name what is wrong."""
     bad = {"grpo": replace(TINY.arms("quick")["grpo"], objective=Spec("grop"))}
     with Store(tmp_path / "s.sqlite") as store, pytest.raises(ToybedError, match=r"'grop'.*'grpo'"):
-        runner.answer(replace(TINY, arms=lambda size: bad), store, size="quick", progress=Counting())
+        answering.answer(replace(TINY, arms=lambda size: bad), store, size="quick", progress=Counting())
 
 
 def test_records_of_a_missing_run_are_refused(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as store, pytest.raises(ToybedError, match="no run"):
-        runner.load_records(TINY, "quick", 1, "cpu", store)
+        answering.load_records(TINY, "quick", 1, "cpu", store)
 
 
 # -- the name of a run -------------------------------------------------------------------------------------------------
@@ -806,7 +806,7 @@ def test_a_diverged_run_is_counted_and_keeps_its_empty_places(tmp_path: Path, wh
     wild = {"grpo": replace(TINY.arms("quick")["mlp"]).with_learning(learning_rate=1e38)}
     with Store(tmp_path / "s.sqlite") as store:
         runner.run_sweep([Run(wild["grpo"], 0)], store, workers=1, progress=Counting())
-        found = runner.load_records(replace(TINY, arms=lambda size: wild), "quick", 1, "cpu", store)["grpo"]
+        found = answering.load_records(replace(TINY, arms=lambda size: wild), "quick", 1, "cpu", store)["grpo"]
     assert found.diverged == 1
     assert found.sound.tolist() == [False]
     assert np.isnan(found["reward_train"][0, -1])

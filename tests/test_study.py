@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toybed import cli, listing, runner, study
+from toybed import answering, cli, listing, stacking, study
 from toybed.agents.config import Setting, Start
 from toybed.agents.training import train_bases, train_runs
 from toybed.store import Store
@@ -51,8 +51,8 @@ def drawn_by(run: Run) -> Any:
 def made(path: Path, question: study.Study, **options: Any) -> tuple[dict[str, Any], Mapping[str, study.Records]]:
     """The answer and the records of a question, quick, with SEEDS seeds."""
     with Store(path) as store:
-        result = runner.answer(question, store, size="quick", seeds=SEEDS, progress=Silent(), **options)
-        return result, runner.load_records(question, "quick", SEEDS, "cpu", store)
+        result = answering.answer(question, store, size="quick", seeds=SEEDS, progress=Silent(), **options)
+        return result, answering.load_records(question, "quick", SEEDS, "cpu", store)
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------
@@ -113,8 +113,8 @@ def test_the_chosen_setting_is_run_in_the_worlds_of_the_judged_seeds(tmp_path: P
     )
     question = replace(OWN, arms=lambda size: {"grpo": GRPO}, tuning=tuning)
     with Store(tmp_path / "s.sqlite") as store:
-        runner.answer(question, store, size="quick", seeds=SEEDS, progress=Silent())
-        [(label, setting)] = runner.tuned(question, "quick", "cpu", store).values()
+        answering.answer(question, store, size="quick", seeds=SEEDS, progress=Silent())
+        [(label, setting)] = answering.tuned(question, "quick", "cpu", store).values()
         assert setting == GRPO.with_learning(learning_rate=float(label))  # of no world yet
 
 
@@ -127,7 +127,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Mappi
 def test_runs_of_an_arm_share_a_program_whatever_their_worlds() -> None:
     """So they do where no two are in one world; that they keep their bits is tested with populations."""
     runs = [run for arm in OWN.runs("quick", SEEDS, "cpu").values() for run in arm]
-    for stack in runner._parts(runs, workers=1):
+    for stack in stacking.split(runs, workers=1):
         assert len({drawn_by(run) for run in stack}) == SEEDS == len(stack)
 
 

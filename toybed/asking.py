@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from toybed import runner, study
+from toybed import answering, study
 from toybed.progress import Bar
 from toybed.store import Store
 from toybed.study import Study
@@ -37,6 +37,6 @@ def ask(
         ToybedError: a name is unknown or a value not allowed.
     """
     asked = study.get(question) if isinstance(question, str) else question
-    runner.check_asked(asked, size=size, seeds=seeds, device=device, workers=workers)
+    answering.check_asked(asked, size=size, seeds=seeds, device=device, workers=workers)
     with Store(":memory:" if store is None else store) as kept, Bar(quiet=True) as silent:
-        return runner.answer(asked, kept, size=size, seeds=seeds, device=device, workers=workers, progress=silent)
+        return answering.answer(asked, kept, size=size, seeds=seeds, device=device, workers=workers, progress=silent)

@@ -113,13 +113,13 @@ class Run:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import listing, live, runner, study
+        from toybed import answering, listing, live, study
         from toybed.progress import Bar
         from toybed.store import Store
 
         question = study.get(self.name)
         size, workers = _size(self.quick, self.full), _workers(self.workers, self.cluster)
-        runner.check_asked(
+        answering.check_asked(
             question, size=size, seeds=self.seeds, device=self.device, workers=workers, cluster=self.cluster
         )
         if self.report is not None:
@@ -128,7 +128,7 @@ class Run:
             check_writable(self.report)
         with Store(self.store) as store:
             with Bar(quiet=self.json) as bar, live.Live(self.store, f"run {self.name}") as seen:
-                result = runner.answer(
+                result = answering.answer(
                     question,
                     store,
                     size=size,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toybed import runner
+from toybed import answering, runner
 from toybed.agents.config import Setting, Spec
 from toybed.agents.recipes import recipe, world_named
 from toybed.agents.results import Curve, Results, RunResult
@@ -167,7 +167,7 @@ def compare(
     every = [run for arm in runs.values() for run in arm]
     with Store(":memory:" if store is None else store) as kept:
         runner.run_sweep(every, kept, workers=workers, progress=progress or Bar(quiet=True), watch=watch)
-        records = {name: runner.records(arm, kept) for name, arm in runs.items()}
+        records = {name: answering.records(arm, kept) for name, arm in runs.items()}
     first = every[0].setting
     ends, rollouts, took = at_equal_rollouts(records)
     return Comparison(

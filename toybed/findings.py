@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from toybed import runner, study
+from toybed import answering, runner, study
 from toybed.agents.config import Setting
 from toybed.errors import ToybedError
 from toybed.llm.published_findings import Finding, Findings, Order, findings
@@ -197,7 +197,7 @@ def make_records(
     seeds = {}
     for name, question in needed().items():
         seeds[name] = question.seeds[size]
-        runner.make_runs(
+        answering.make_runs(
             question,
             store,
             size=size,
@@ -209,7 +209,7 @@ def make_records(
             phase=name,
             watch=watch,
         )
-        records[name] = runner.load_records(question, size, seeds[name], "cpu", store)
+        records[name] = answering.load_records(question, size, seeds[name], "cpu", store)
     return records, seeds
 
 
@@ -229,7 +229,7 @@ def kept_records(size: str, store: Store) -> tuple[dict[str, Arms], dict[str, in
     records: dict[str, Arms] = {}
     seeds = {}
     for name, question in needed().items():
-        found = runner.load_records(question, size, question.seeds[size], "cpu", store, partly=True)
+        found = answering.load_records(question, size, question.seeds[size], "cpu", store, partly=True)
         if found:
             records[name], seeds[name] = Kept(found), question.seeds[size]
     return records, seeds

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from toybed import runner, study
+from toybed import answering, study
 from toybed.errors import ToybedError
 from toybed.llm import read
 from toybed.llm.compare import Overlay, overlay
@@ -97,8 +97,8 @@ def _arms(question: Study, store: Store) -> dict[str, str]:
     for size in SIZES:
         settings = dict(question.arms(size))
         with suppress(ToybedError):  # where the choice at this size was not made, there are no runs of it either
-            settings |= {arm: setting for arm, (_, setting) in runner.tuned(question, size, "cpu", store).items()}
-            settings |= runner.learned(question, size, "cpu", store)
+            settings |= {arm: setting for arm, (_, setting) in answering.tuned(question, size, "cpu", store).items()}
+            settings |= answering.learned(question, size, "cpu", store)
         for arm, setting in settings.items():
             arms.setdefault(json.dumps(setting.config(), sort_keys=True), f"{question.name}/{arm}")
     return arms

@@ -25,7 +25,7 @@ from toybed.agents.populations import of_each, population
 from toybed.agents.training import train_bases
 from toybed.errors import ToybedError
 from toybed.objectives.schedules import Blocks
-from toybed.runner import Stack, _parts, compute
+from toybed.stacking import Stack, compute, split
 from toybed.study import Run
 
 WORLD = Spec("answer_bandit", {"prompt_count": 6, "answers": 5, "correct": 2, "rank": 2})
@@ -68,7 +68,7 @@ POPULATIONS = {
 @pytest.mark.parametrize("settings", POPULATIONS.values(), ids=POPULATIONS.keys())
 def test_a_run_in_a_population_is_the_run_alone(settings: list[Setting]) -> None:
     runs = [Run(setting, seed) for setting in settings for seed in (3, 4)]
-    (part,) = _parts(runs, 1)
+    (part,) = split(runs, 1)
     assert part == runs
     starts = np.concatenate([train_bases(run.setting, [run.seed]) for run in runs])
     together, _ = compute(Stack(tuple(runs), starts), lambda *_: None)
@@ -98,7 +98,7 @@ def test_runs_that_differ_in_more_have_programs_of_their_own() -> None:
         with_numbers("grpo", entropy_coefficient=0.1),
         with_numbers("ppo", entropy_coefficient=0.1),
     ]
-    parts = _parts([Run(setting, 3) for setting in settings], 1)
+    parts = split([Run(setting, 3) for setting in settings], 1)
     assert [[settings.index(run.setting) for run in part] for part in parts] == [[0, 1], [2], [3], [4], [5], [6]]
 
 
@@ -106,7 +106,7 @@ def test_runs_that_start_elsewhere_share_a_program_if_as_many_came_before() -> N
     before = [with_numbers("grpo", clip_high=0.2), with_numbers("ppo")]
     after = [replace(BASE, start=Start(after=each, keep=keep)) for each in before for keep in (1.0, 0.5)]
     later = replace(BASE, start=Start(after=after[0]))
-    parts = _parts([Run(setting, 3) for setting in (BASE, *after, later)], 1)
+    parts = split([Run(setting, 3) for setting in (BASE, *after, later)], 1)
     assert [[run.setting for run in part] for part in parts] == [[BASE], after, [later]]
 
 
@@ -169,7 +169,7 @@ IN_WORLDS = {
 def test_a_run_among_other_worlds_is_the_run_alone(setting: Setting) -> None:
     """From its base on, in all that is measured and in its parameters, bit for bit."""
     runs = [Run(setting.in_world(seed), seed) for seed in (3, 4, 5)]
-    (part,) = _parts(runs, 1)
+    (part,) = split(runs, 1)
     assert part == runs
     starts = compute(Stack(tuple(runs), None), lambda *_: None)
     together, _ = compute(Stack(tuple(runs), starts, keep=True), lambda *_: None)
@@ -187,6 +187,6 @@ def test_who_takes_part_in_no_stack_of_worlds() -> None:
     """Meta-learning and soft actor-critics have not been taught to; four runs in each world need no others."""
     settings = [replace(PLANS, learner=Soft()), replace(PLANS, heads=Heads(2))]
     for setting in settings:
-        assert len(_parts([Run(setting.in_world(seed), seed) for seed in (3, 4)], 1)) == 2
+        assert len(split([Run(setting.in_world(seed), seed) for seed in (3, 4)], 1)) == 2
     runs = [Run(PLANS.in_world(world), seed) for world in (0, 1) for seed in range(4)]
-    assert [len(part) for part in _parts(runs, 1)] == [4, 4]
+    assert [len(part) for part in split(runs, 1)] == [4, 4]

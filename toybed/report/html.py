@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import toybed
-from toybed import runner, scoreboard, study
+from toybed import answering, scoreboard, study
 from toybed.answers import changes, command, explained, question_of
 from toybed.errors import ToybedError
 from toybed.listing import interval_text, worlds_text
@@ -193,8 +193,8 @@ def _made(answer: Mapping[str, Any], question: study.Study, store: Store) -> tup
     asked = (answer["size"], answer["seeds"], answer["device"])
     with explained(question):
         try:
-            records = runner.load_records(question, *asked, store)
-            tuned = {arm: setting for arm, (_, setting) in runner.tuned(question, asked[0], asked[2], store).items()}
+            records = answering.load_records(question, *asked, store)
+            tuned = {arm: setting for arm, (_, setting) in answering.tuned(question, asked[0], asked[2], store).items()}
         except ToybedError as error:
             # Runs are named by the code that made them: those of another version cannot be found.
             reason = "its runs were made by another version of the code, or of other arms; run it again"
