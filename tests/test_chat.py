@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from toybed import chat, cli
-from toybed.chat_policy import measured, plan
-from toybed.chat_record import summary
-from toybed.chat_session import NAMES, Session, place_of
+from toybed.chat.policy import measured, plan
+from toybed.chat.record import summary
+from toybed.chat.session import NAMES, Session, place_of
 from toybed.envs import make
 from toybed.envs import mi_dialogue_users as people
 from toybed.envs.mi_dialogue import MIDialogue
@@ -412,7 +412,7 @@ def test_an_objective_that_cannot_be_trained_here_is_refused() -> None:
 
 
 def test_a_training_that_diverges_is_one_line(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    from toybed import chat_policy
+    from toybed.chat import policy as chat_policy
 
     def lost(*arguments: Any, **named: Any) -> Any:
         return [replace(run, diverged_at=1, cause="loss") for run in honest(*arguments, **named)]

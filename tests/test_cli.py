@@ -141,7 +141,7 @@ def test_a_wrong_input_is_one_line(
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("something was computed")
 
-    monkeypatch.setattr("toybed.runner.run_sweep", forbidden)
+    monkeypatch.setattr("toybed.answering.run_sweep", forbidden)
     said = refusal(capsys, *arguments)
     for part in parts:
         assert part in said
@@ -229,7 +229,7 @@ def test_an_interruption_says_how_to_continue(capsys: Capture, monkeypatch: pyte
     def interrupt(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("toybed.runner.run_sweep", interrupt)
+    monkeypatch.setattr("toybed.answering.run_sweep", interrupt)
     assert cli.main(["run", "entropy_law"]) == 130
     err = capsys.readouterr().err
     assert "the same command continues" in err

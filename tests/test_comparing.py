@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toybed import comparing, comparing_text, live, plotting, study
+from toybed import comparing, live, plotting, study
 from toybed.agents.config import Learning, Setting, Spec
 from toybed.agents.recipes import RECIPES, recipe, world_named
 from toybed.cli import main
+from toybed.commands import comparing_text
 from toybed.comparing import MEASURES, Comparison, at_equal_rollouts, compare, differences
 from toybed.envs import WORLDS
 from toybed.errors import ToybedError

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toybed import doctor, live, study
+from toybed import live, study
 from toybed.agents.results import Curve, RunResult
 from toybed.cli import main
-from toybed.doctor import Finding, findings
+from toybed.commands import doctor
+from toybed.commands.doctor import Finding, findings
 from toybed.store import Store
 
 QUESTION = "entropy_law"

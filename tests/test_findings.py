@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from toybed import answering, cli, findings, runner, scoreboard, study
+from toybed import answering, cli, findings, runner, study
 from toybed.agents.config import Setting, Spec
 from toybed.benchmarks import (
     findings_agents,
@@ -30,6 +30,7 @@ from toybed.benchmarks import (
 from toybed.benchmarks.trace_collapse_sweep import arms as trace_arms
 from toybed.benchmarks.vector_rewards_measures import last
 from toybed.benchmarks.vector_rewards_sweep import arms as vector_arms
+from toybed.commands import scoreboard
 from toybed.errors import ToybedError
 from toybed.findings import Contrast, Part, Ranked
 from toybed.llm import published_findings

@@ -27,10 +27,8 @@ FLOORS = (
     ),
     ("benchmarks",),
     (
-        *("report", "progress", "listing", "listing_own", "course", "testing", "mutants", "checking", "overlaying"),
-        *("asking", "examples", "comparing", "comparing_figure", "comparing_text", "front", "verbs", "doctor"),
-        *("watching", "watching_frame", "scoreboard", "merging", "reference", "verdict_table", "evidence", "cli"),
-        *("chat", "chat_policy", "chat_record", "chat_session", "chat_text"),
+        *("asking", "chat", "cli", "commands", "comparing", "course", "examples", "mutants", "progress", "reference"),
+        *("report", "testing", "verdict_table"),
     ),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

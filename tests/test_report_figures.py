@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from toybed import plotting
 from toybed.agents.config import Setting, Spec
-from toybed.listing import interval_text
+from toybed.commands.listing import interval_text
 from toybed.report import ranking
 from toybed.report.artists import Point, Span
 from toybed.report.data import MOST, Panel, panels

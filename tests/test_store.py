@@ -314,7 +314,7 @@ def test_a_store_that_is_written_to_while_it_is_read_is_not_taken(tmp_path: Path
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from toybed import merging
+from toybed.commands import merging
 if os.geteuid() == 0:  # to root everything is open
     os.setgroups([])
     os.setuid(65534)

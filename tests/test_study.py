@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from toybed import answering, cli, listing, stacking, study
+from toybed import answering, cli, stacking, study
 from toybed.agents.config import Setting, Start
 from toybed.agents.training import train_bases, train_runs
+from toybed.commands import listing
 from toybed.store import Store
 from toybed.study import FIRST_TUNING_SEED, Run, Tuning
 

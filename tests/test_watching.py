@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from toybed import live, watching
+from toybed import live
 from toybed.agents.config import Learning, Setting, Spec
 from toybed.agents.results import Curve, RunResult
 from toybed.cli import main
+from toybed.commands import watching
+from toybed.commands.watching import Watcher
+from toybed.commands.watching_frame import Canvas, render
 from toybed.store import Store
 from toybed.study import Run
-from toybed.watching import Watcher
-from toybed.watching_frame import Canvas, render
 
 STEPS = np.array([0, 5, 10])
 

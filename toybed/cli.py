@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from toybed import verbs
+from toybed.commands import verbs
+from toybed.commands.verbs import STORE, cores
 from toybed.errors import ToybedError, unknown
-from toybed.verbs import STORE, cores
 
 if TYPE_CHECKING:
     from toybed.store import Store
@@ -37,7 +37,7 @@ class List:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import listing
+        from toybed.commands import listing
 
         listing.print_list(self.what, as_json=self.json)
 
@@ -56,7 +56,7 @@ class Show:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import evidence, listing
+        from toybed.commands import evidence, listing
 
         if self.name == "claim":
             evidence.print_claim(self.number, as_json=self.json)
@@ -80,7 +80,7 @@ class Evidence:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import evidence
+        from toybed.commands import evidence
 
         evidence.print_evidence(self.claim, store=self.store, required=self.store != STORE, as_json=self.json)
 
@@ -113,7 +113,8 @@ class Run:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import answering, listing, live, study
+        from toybed import answering, live, study
+        from toybed.commands import listing
         from toybed.progress import Bar
         from toybed.store import Store
 
@@ -171,7 +172,7 @@ class Findings:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import scoreboard
+        from toybed.commands import scoreboard
 
         scoreboard.print_findings(
             size=_size(self.quick, self.full),
@@ -226,7 +227,7 @@ class Merge:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import merging
+        from toybed.commands import merging
 
         merging.print_merge(self.store, self.sources, as_json=self.json)
 
@@ -252,7 +253,7 @@ class Overlay:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import overlaying
+        from toybed.commands import overlaying
 
         overlaying.print_overlay(
             self.logs,
@@ -283,7 +284,7 @@ class Check:
 
         if self.target is None or printing.means_a_lesson(self.target):
             return printing.print_grades(self.target, as_json=self.json)
-        from toybed import checking
+        from toybed.commands import checking
 
         return checking.print_check(self.target, examples=self.examples, as_json=self.json)
 
@@ -300,7 +301,7 @@ class Mutants:
     """Show the traceback of an error."""
 
     def __call__(self) -> int:  # noqa: D102
-        from toybed import checking
+        from toybed.commands import checking
 
         return checking.print_mutants(full=self.full, as_json=self.json)
 
@@ -418,7 +419,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given:
-        from toybed import front
+        from toybed.commands import front
 
         front.print_welcome()
         return 0

@@ -102,7 +102,7 @@ class Comparison:
 
     def figure(self) -> Figure:
         """Both measures along the runs, and the differences with their intervals."""
-        from toybed.comparing_figure import draw
+        from toybed.commands.comparing_figure import draw
 
         return draw(self)
 

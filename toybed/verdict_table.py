@@ -19,11 +19,11 @@ import tyro
 
 from toybed import study
 from toybed.answers import changed_parts
+from toybed.commands.listing import interval_text
+from toybed.commands.verbs import STORE
 from toybed.errors import ToybedError
-from toybed.listing import interval_text
 from toybed.store import Store
 from toybed.study import Study
-from toybed.verbs import STORE
 
 SIZE = "standard"
 MARKS = ("<!-- verdicts -->\n", "<!-- /verdicts -->\n")

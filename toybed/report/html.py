@@ -17,10 +17,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import toybed
-from toybed import answering, scoreboard, study
+from toybed import answering, study
 from toybed.answers import changes, command, explained, question_of
+from toybed.commands import scoreboard
+from toybed.commands.listing import interval_text, worlds_text
 from toybed.errors import ToybedError
-from toybed.listing import interval_text, worlds_text
 from toybed.report import literature, manifests, ranking, sections
 from toybed.report.artists import Point
 from toybed.report.data import Panel, panels

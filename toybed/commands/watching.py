@@ -177,7 +177,7 @@ def watch(store: Path, *, every: float, once: bool, as_json: bool) -> None:
     Raises:
         ToybedError: the time between two looks is too short; there is no store yet, and one look was asked for.
     """
-    from toybed.watching_frame import render
+    from toybed.commands.watching_frame import render
 
     if not every >= 0.1:
         raise ToybedError(f"every is {every:g}; allowed: at least 0.1 seconds")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from toybed.chat_policy import Trained
-from toybed.chat_session import Session, Turn
+from toybed.chat.policy import Trained
+from toybed.chat.session import Session, Turn
 from toybed.envs import mi_dialogue_users as people
 from toybed.envs.mi_dialogue import MIDialogue
 

@@ -48,7 +48,7 @@ class Compare:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import comparing_text
+        from toybed.commands import comparing_text
 
         comparing_text.print_comparison(
             self.objectives,
@@ -80,7 +80,7 @@ class Watch:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import watching
+        from toybed.commands import watching
 
         watching.watch(self.store, every=self.every, once=self.once, as_json=self.json)
 
@@ -97,7 +97,7 @@ class Doctor:
     """Show the traceback of an error."""
 
     def __call__(self) -> int:  # noqa: D102
-        from toybed import doctor
+        from toybed.commands import doctor
 
         return doctor.print_findings(self.store, as_json=self.json)
 
@@ -114,6 +114,6 @@ class Completion:
     """Show the traceback of an error."""
 
     def __call__(self) -> None:  # noqa: D102
-        from toybed import front
+        from toybed.commands import front
 
         front.print_completion(self.shell, as_json=self.json)

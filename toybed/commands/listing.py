@@ -113,7 +113,7 @@ def print_entry(name: str, *, as_json: bool) -> None:
     from toybed.envs import WORLDS
 
     if is_own(name):
-        from toybed import listing_own
+        from toybed.commands import listing_own
 
         entry = listing_own.entry(name, _question_entry, _reads)
     elif name in objectives.names():

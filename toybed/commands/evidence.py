@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from toybed.answers import changed
+from toybed.commands.listing import COLOURS, interval_text
 from toybed.errors import ToybedError
-from toybed.listing import COLOURS, interval_text
 from toybed.llm.claims import STANCES, Claim, Claims, Publication, claims
 from toybed.llm.published import HOW, Published, published
 from toybed.store import Store

@@ -21,10 +21,10 @@ from rich.text import Text
 
 import toybed
 from toybed import live
+from toybed.commands.verbs import cores
 from toybed.errors import ToybedError
 from toybed.loading import read_only
 from toybed.store import FORMAT
-from toybed.verbs import cores
 
 State = Literal["fine", "advice", "broken"]
 COLOURS = {"fine": "green", "advice": "yellow", "broken": "red"}

@@ -10,10 +10,10 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from toybed import chat_text as text
-from toybed.chat_policy import plan, trained
-from toybed.chat_record import record
-from toybed.chat_session import Session
+from toybed.chat import text
+from toybed.chat.policy import plan, trained
+from toybed.chat.record import record
+from toybed.chat.session import Session
 from toybed.envs import mi_dialogue_users as people
 from toybed.progress import Bar
 from toybed.seeding import named_generator

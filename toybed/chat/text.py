@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from toybed.agents.config import Setting
-from toybed.chat_policy import Trained
-from toybed.chat_record import NOTE, summary
-from toybed.chat_session import NAMES, Choice, Place, Session, Turn, View
+from toybed.chat.policy import Trained
+from toybed.chat.record import NOTE, summary
+from toybed.chat.session import NAMES, Choice, Place, Session, Turn, View
 from toybed.envs import mi_dialogue_users as people
 from toybed.envs.mi_dialogue import MIDialogue
 

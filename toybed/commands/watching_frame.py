@@ -8,7 +8,7 @@ from rich.console import ConsoleDimensions, Group
 from rich.table import Table
 from rich.text import Text
 
-from toybed.watching import Frame, Line, labels
+from toybed.commands.watching import Frame, Line, labels
 
 COLOURS = ("default", "blue", "red", "green", "magenta", "yellow", "cyan")
 """As the terminal's own theme has them, so that they are seen on dark and on light."""
