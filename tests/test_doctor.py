@@ -17,14 +17,14 @@ from toybed import live, study
 from toybed.agents.results import Curve, RunResult
 from toybed.cli import main
 from toybed.commands import doctor
-from toybed.commands.doctor import Finding, findings
+from toybed.commands.doctor import Checked, checkup
 from toybed.store import Store
 
 QUESTION = "entropy_law"
 
 
-def found(store: Path, what: str) -> Finding:
-    [finding] = [finding for finding in findings(store) if finding.what == what]
+def found(store: Path, what: str) -> Checked:
+    [finding] = [finding for finding in checkup(store) if finding.what == what]
     return finding
 
 
@@ -96,7 +96,7 @@ def test_unfinished_questions_are_named_with_what_goes_on() -> None:
     assert f"toybed run {QUESTION} --quick" in sweeps.fix
     with Store(store) as kept:
         kept.set_verdict(QUESTION, "quick", {"study": QUESTION, "size": "quick", "seeds": 3, "device": "cpu"})
-    assert "sweeps" not in {finding.what for finding in findings(store)}
+    assert "sweeps" not in {finding.what for finding in checkup(store)}
 
 
 def test_what_runs_now_is_no_complaint(monkeypatch) -> None:
@@ -107,7 +107,7 @@ def test_what_runs_now_is_no_complaint(monkeypatch) -> None:
     with live.Live(store, "run entropy_law") as seen:
         seen((run,), 1, 0.0, 0.0)
         assert "run entropy_law" in found(store, "running").said
-        assert "sweeps" not in {finding.what for finding in findings(store)}
+        assert "sweeps" not in {finding.what for finding in checkup(store)}
 
 
 def test_runs_of_other_code_are_counted() -> None:

@@ -32,7 +32,7 @@ LITTLE_DISK, NO_DISK = 1e9, 5e7  # bytes: below the one it is advice, below the 
 
 
 @dataclass(frozen=True)
-class Finding:
+class Checked:
     """One thing that was looked at.
 
     Attributes:
@@ -48,9 +48,9 @@ class Finding:
     fix: str = ""
 
 
-def print_findings(store: Path, *, as_json: bool) -> int:
+def print_checkup(store: Path, *, as_json: bool) -> int:
     """Print what was found; 1 if something is broken, else 0."""
-    found = findings(store)
+    found = checkup(store)
     broken = any(finding.state == "broken" for finding in found)
     if as_json:
         print(json.dumps({"healthy": not broken, "findings": [asdict(finding) for finding in found]}))
@@ -68,16 +68,16 @@ def print_findings(store: Path, *, as_json: bool) -> int:
     return int(broken)
 
 
-def findings(store: Path) -> list[Finding]:
+def checkup(store: Path) -> list[Checked]:
     """Everything that is looked at."""
     return [*_python(), *_packages(), *_torch(), _disk(store), *_store(store)]
 
 
-def _python() -> Iterator[Finding]:
-    yield Finding("toybed", "fine", f"{toybed.__version__}, Python {platform.python_version()}, {platform.platform()}")
+def _python() -> Iterator[Checked]:
+    yield Checked("toybed", "fine", f"{toybed.__version__}, Python {platform.python_version()}, {platform.platform()}")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Checked]:
     """Installed versions against the lower bounds, and against those that are tested where this is a checkout."""
     found, missing = {}, []
     for name, least in _required().items():
@@ -89,7 +89,7 @@ def _packages() -> Iterator[Finding]:
         if _number(found[name]) < _number(least):
             missing.append(f"{name} is {found[name]}, needed {least} or newer")
     if missing:
-        yield Finding("packages", "broken", "; ".join(missing), "pip install --upgrade toybed, or make .venv/ready")
+        yield Checked("packages", "broken", "; ".join(missing), "pip install --upgrade toybed, or make .venv/ready")
         return
     tested = _tested()
     other = [
@@ -99,9 +99,9 @@ def _packages() -> Iterator[Finding]:
     ]
     if other:
         fix = "for runs that are bitwise those of others: pip install -c constraints.txt -e ."
-        yield Finding("packages", "advice", "newer or older than tested: " + ", ".join(other), fix)
+        yield Checked("packages", "advice", "newer or older than tested: " + ", ".join(other), fix)
         return
-    yield Finding("packages", "fine", ", ".join(f"{name} {each}" for name, each in found.items()))
+    yield Checked("packages", "fine", ", ".join(f"{name} {each}" for name, each in found.items()))
 
 
 def _required() -> dict[str, str]:
@@ -124,7 +124,7 @@ def _number(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
-def _torch() -> Iterator[Finding]:
+def _torch() -> Iterator[Checked]:
     """Whether it computes, on how many threads, and on what."""
     try:
         import torch
@@ -133,86 +133,86 @@ def _torch() -> Iterator[Finding]:
             raise RuntimeError("2 times 2 ones do not make 8")
     except Exception as error:  # a broken installation fails in many ways
         fix = "pip install --force-reinstall torch"
-        yield Finding("torch", "broken", f"cannot compute: {type(error).__name__}: {str(error).splitlines()[0]}", fix)
+        yield Checked("torch", "broken", f"cannot compute: {type(error).__name__}: {str(error).splitlines()[0]}", fix)
         return
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     said = f"{threads} a process, {cores()} for processes (--workers)"
     if threads == "1":
-        yield Finding("threads", "fine", said)
+        yield Checked("threads", "fine", said)
     else:
         fix = "export OMP_NUM_THREADS=1: toybed uses cores by processes, and more threads in each slow all of them down"
-        yield Finding("threads", "advice", said, fix)
+        yield Checked("threads", "advice", said, fix)
     usable = (
         f"cpu, cuda ({torch.cuda.get_device_name()})"
         if torch.cuda.is_available()
         else "cpu; torch finds no CUDA device"
     )
-    yield Finding("device", "fine", usable)
+    yield Checked("device", "fine", usable)
 
 
-def _disk(store: Path) -> Finding:
+def _disk(store: Path) -> Checked:
     """Whether there is room beside the store."""
     folder = next((f for f in store.absolute().parents if f.is_dir()), Path.cwd())
     free = shutil.disk_usage(folder).free
     said = f"{free / 1e9:.1f} GB free in {folder}"
     if not os.access(folder, os.W_OK):
-        return Finding("disk", "broken", f"{folder} cannot be written", "choose another file with --store")
+        return Checked("disk", "broken", f"{folder} cannot be written", "choose another file with --store")
     if free < LITTLE_DISK:
-        return Finding(
+        return Checked(
             "disk", "broken" if free < NO_DISK else "advice", said, "make room, or choose another file with --store"
         )
-    return Finding("disk", "fine", said)
+    return Checked("disk", "fine", said)
 
 
-def _store(store: Path) -> Iterator[Finding]:
+def _store(store: Path) -> Iterator[Checked]:
     """The store's health: whole, readable by this version, made by this version, finished."""
     if not store.exists():
-        yield Finding("store", "fine", f"{store} does not exist yet; toybed run makes it")
+        yield Checked("store", "fine", f"{store} does not exist yet; toybed run makes it")
         return
     aside = f"mv {store} {store}.old, and the same commands make a new one; or choose another file with --store"
     try:
         with read_only(store) as db:
             if (form := db.execute("PRAGMA user_version").fetchone()[0]) > FORMAT:
                 said = f"{store} has format {form}, written by a newer toybed; this one reads up to {FORMAT}"
-                yield Finding(
+                yield Checked(
                     "store", "broken", said, "pip install --upgrade toybed, or choose another file with --store"
                 )
                 return
             problems = [row[0] for row in db.execute("PRAGMA integrity_check(3)")]
             if problems != ["ok"]:
                 said = f"{store} is damaged: {'; '.join(problem.splitlines()[0] for problem in problems)}"
-                yield Finding("store", "broken", said, f"sqlite3 {store} .recover saves what it can; else {aside}")
+                yield Checked("store", "broken", said, f"sqlite3 {store} .recover saves what it can; else {aside}")
                 return
             yield from _contents(store, db)
     except ToybedError as error:
-        yield Finding("store", "broken", str(error).split(";")[0], aside)
+        yield Checked("store", "broken", str(error).split(";")[0], aside)
         return
     if not os.access(store, os.W_OK):
-        yield Finding("store", "broken", f"{store} cannot be written", f"chmod u+w {store}")
+        yield Checked("store", "broken", f"{store} cannot be written", f"chmod u+w {store}")
 
 
-def _contents(store: Path, db: sqlite3.Connection) -> Iterator[Finding]:
+def _contents(store: Path, db: sqlite3.Connection) -> Iterator[Checked]:
     from toybed.answers import changes
     from toybed.study import code_version
 
     codes = [json.loads(row[0]).get("code") for row in db.execute("SELECT manifest FROM runs")]
     answered = [json.loads(row[0]) for row in db.execute("SELECT verdict FROM verdicts ORDER BY study, seeds DESC")]
     size = store.stat().st_size / 1e6
-    yield Finding("store", "fine", f"{store}: whole, {len(codes)} runs, {len(answered)} answers, {size:.0f} MB")
+    yield Checked("store", "fine", f"{store}: whole, {len(codes)} runs, {len(answered)} answers, {size:.0f} MB")
     if stale := sum(code != code_version() for code in codes):
         said = f"{stale} of {len(codes)} runs were made by another version of the code or of torch and numpy"
-        yield Finding(
+        yield Checked(
             "versions", "advice", said, "toybed run QUESTION makes them anew; the old ones stay and harm nobody"
         )
     if marked := [(answer["study"], *found) for answer in answered if any(found := changes(answer))]:
         said = "; ".join(f"{name}: {words}" for name, words, _ in marked)
-        yield Finding("answers", "advice", said, "; ".join(again for *_, again in marked if again))
+        yield Checked("answers", "advice", said, "; ".join(again for *_, again in marked if again))
     if running := live.read(store):
         said = ", ".join(f"{seen.title} (process {seen.process})" for seen in running)
-        yield Finding("running", "fine", f"{said}; toybed watch shows it")
+        yield Checked("running", "fine", f"{said}; toybed watch shows it")
     elif begun := list(_unfinished(db)):
         fix = "; ".join(command for _, command in begun) + " continues"
-        yield Finding("sweeps", "advice", "; ".join(said for said, _ in begun), fix)
+        yield Checked("sweeps", "advice", "; ".join(said for said, _ in begun), fix)
 
 
 def _unfinished(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:

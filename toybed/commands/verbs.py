@@ -99,7 +99,7 @@ class Doctor:
     def __call__(self) -> int:  # noqa: D102
         from toybed.commands import doctor
 
-        return doctor.print_findings(self.store, as_json=self.json)
+        return doctor.print_checkup(self.store, as_json=self.json)
 
 
 @dataclass(frozen=True)
