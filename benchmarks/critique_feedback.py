@@ -34,16 +34,17 @@ Rule of judgement
     What was changed after a result had been seen stands in AMENDMENTS, and in every report.
 What a student should see
     In six worlds GRPO ends at 0.33 (0.16 to 0.50 by world) and has not moved after four times the updates (0.34), nor
-    at three times the rate; an entropy bonus has 0.53, and nothing of hard types either. The full critique reaches
-    0.95, and 0.991 of hard types. Right or wrong is worth nothing for certain (0.29; none 0.26: fewer sampled responses
-    are left than GRPO has), the place of the failing step is (0.58), but on hard types only the fix is. Entropy rises
-    steeply at first, and ends as GRPO's: it is above on average, not throughout. What the critique is worth is the
-    right answers that it leads to: as many solutions of an expert who has not seen the response do as well (0.95).
-    Imitating refinements alone does less well (0.87). Shaping does harm: ratios end at 0.987, 0.04 [0.01, 0.07] above;
-    and where few hard responses are mended, with noise 0.25, shaping leaves hard types at 0.000 (0.62 of all) and
-    ratios at 0.993, for shaping weighs a token of probability p by 0.1 p / (p + 0.1)^2, which is 0.04 at the rare
-    skill's 0.004. At noise 0.5 the shaped critique helps no more for certain (0.40). Tables show the plateau: 0.741
-    [0.726, 0.756] with GRPO, so that within 0.02 of 0.75 is undecided, and 0.993 with the critique.
+    at three times the rate; an entropy bonus has 0.52, and nothing of hard types either. The full critique reaches
+    0.95, and 0.991 of hard types. Right or wrong is worth 0.03 [0.005, 0.05] over no critique (0.29 and 0.26), and
+    nothing for certain over GRPO, to which more sampled responses are left; the place of the failing step is worth more
+    (0.59), but on hard types only the fix is worth anything. Entropy rises steeply at first, and ends as GRPO's: it is
+    above on average, not throughout. What the critique is worth is the right answers that it leads to: as many
+    solutions of an expert who has not seen the response do as well (0.96). Imitating refinements alone does less well
+    (0.86). Shaping does not help: ratios end at 0.987, 0.03 [-0.002, 0.07] above; and where few hard responses are
+    mended, with noise 0.25, shaping leaves hard types at 0.000 (0.66 of all) and ratios at 0.994, for shaping weighs a
+    token of probability p by 0.1 p / (p + 0.1)^2, which is 0.04 at the rare skill's 0.004. At noise 0.5 the shaped
+    critique helps no more for certain (0.40). Tables show the plateau: 0.741 [0.726, 0.756] with GRPO, so that within
+    0.02 of 0.75 is undecided, and 0.993 with the critique.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ What a student should see
     With RL's plans the base recovers 0.34, 0.70 and 0.93 of the gain where it executes right with 0.75, 0.9 and 0.97;
     q^D says 0.41, 0.72 and 0.90. A transformer, whose executions see all that was written and so could have changed
     with the plans, recovers 0.30 at 0.75 and all of it at 0.97, where RL's own executions are no better than the
-    base's. With RL's executions of its own plans a base of 0.97 recovers 0.01, one of 0.75 0.14 with a wide spread over
+    base's. With RL's executions of its own plans a base of 0.97 recovers 0.01, one of 0.75 0.13 with a wide spread over
     worlds. So "RL teaches when" is a statement about the base: it is as true as the base executes well. Steered by a
     direction for each skill in its first hidden layer it recovers 0.50 [0.34, 0.66], which is on the threshold and
     hence undecided, and far more than in random directions (0.03), at shuffled places (0.13) or in one direction for
@@ -53,7 +53,7 @@ What a student should see
     of them recover 0.47, for 0.8 it takes 0.40: here half of all tokens are plans, and how many they are in a language
     model is a matter of how long an execution is. Where tables learn a skill that the base lacks, its plans alone
     recover 0.02 on the problems that need it (0.94 if the base knows it). But where skills that the base lacks are
-    never tried RL creates nothing, and all that it gains is deployment (0.92 recovered). Nor does a network create the
+    never tried RL creates nothing, and all that it gains is deployment (0.93 recovered). Nor does a network create the
     skill that tables do, where it is tried; there ordinary problems push the same parameters.
 """
 

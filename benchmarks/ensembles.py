@@ -54,20 +54,20 @@ What a student should see
 
     ToolSearch. 8 heads have pass@1 .426 and pass@64 .66, one head .430 and .46. As many samples for each head as for
     one policy leave less of the gain, .13 [.08, .18] for .20, so a good part of it seems to be that each head sees an
-    eighth of the samples (the difference, .07, is itself undecided: [-.01, .15]; one policy with an eighth gains .04).
+    eighth of the samples (the difference, .07, is itself undecided: [-.01, .14]; one policy with an eighth gains .04).
     Heads that never meet in a group, which are what mixed runs of other seeds would be, have .70: whether meeting
-    helps or harms is undecided (-.035 [-.093, .023]). 8 heads carry 0.87 nats of information and not 2.08, and two
+    helps or harms is undecided (-.034 [-.090, .023]). 8 heads carry 0.86 nats of information and not 2.08, and two
     well chosen plans in turn would be better than all 8 (.446 and .699; the optimum over all mixtures is .969 at
     pass@64). One policy with an entropy bonus of .1 has .417 and .76. Half-and-half credit of 8 heads has .423 and
-    .771, where single policies of two credits, mixed 4 to 1, have .422 and .799; set credit gives .89 at pass@64,
+    .770, where single policies of two credits, mixed 4 to 1, have .422 and .799; set credit gives .89 at pass@64,
     costs over a quarter of the pass@1 and has less than its rivals. Where the cue names the best tool, heads differ by
     luck all the same: some pass@64 is won (.80 for .73), and a little pass@1 lost.
-    ChainReach. 4 heads in one network carry 0.24 of 1.39 nats, and have less pass@64 than one (.67 for .70). GRPO
-    without a bonus is a weak baseline here: one head with a bonus of .03 has pass@1 .217 and pass@64 .96, where GRPO
-    has .183 and .70, and a bonus of .1 gives .189 and 1.00: each ensemble in one network has less of both than one of
-    these two. In a smaller world, with networks of their own and as many samples for each as one policy has, heads do
-    differ (1.17 nats), keep the pass@1 and have .98 at pass@64 where one has .91; the same samples in one network
-    raise pass@1 instead (.49 for .37).
+    ChainReach. 4 heads in one network carry 0.22 of 1.39 nats, and have no more pass@64 for certain than one (.72 for
+    .70). GRPO without a bonus is a weak baseline here: one head with a bonus of .03 has pass@1 .219 and pass@64 .95,
+    where GRPO has .179 and .70, and a bonus of .1 gives .189 and 1.00: each ensemble in one network has less of both
+    than one of these two. In a smaller world, with networks of their own and as many samples for each as one policy
+    has, heads do differ (1.17 nats), keep the pass@1 and have .98 at pass@64 where one has .91; the same samples in one
+    network raise pass@1 instead (.49 for .37).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ What a student should see
     Early in training GRPO gains at every k and loses nothing; a third of the usual learning rate is still there after
     240 updates, which refutes the claim as a whole. Trained further GRPO narrows at every rate, the more the larger
     the rate and the fewer the prompts it is trained on, and on these, too, if less: at the usual rate the base
-    overtakes it at 36 samples with 30 % of the prompts, at 10 with 15 % and at 183 with 70 %. It need not be so:
+    overtakes it at 32 samples with 30 % of the prompts, at 11 with 15 % and at 211 with 70 %. It need not be so:
     MaxRL, pass@k training and a small entropy bonus end with GRPO's pass@1 and nearly all of the base's pass@256,
     while KL-Cov changes little.
 """

@@ -50,7 +50,7 @@ What a student should see
     agree; hop by hop the dominant tool (0.75) looks better than a guessed specialist (0.66), and 0.75^3 = 0.42 is where
     GRPO stays. After the shift that is worth nothing. Where a failed call may be followed by another, the squeeze costs
     no pass@1 (0.83 of 0.84).
-    An entropy bonus of 0.1 keeps 0.28 of pass@64 at GRPO's pass@1, Clip-Cov 0.11 and ends above it; MaxRL, pass@k
+    An entropy bonus of 0.1 keeps 0.28 of pass@64 at GRPO's pass@1, Clip-Cov 0.12 and ends above it; MaxRL, pass@k
     training and PKPO, as dosed here, keep a third for 0.02 to 0.03 of pass@1. Clip-higher, KL-Cov, GPPO, NSR and GDPO
     end where GRPO does. One response in twenty from the base would add 0.1 to GRPO's pass@64 for nothing trained.
 """

@@ -37,19 +37,19 @@ What a student should see
     well), than shuffled steps (-0.065) and than as many bits of outcomes (-0.104); it ends with the same success (0.420
     and 0.417), less entropy (0.15 and 0.42) and less pass@64 (0.58 and 0.61). A likely reason, not measured: it pays
     every hop that is found, also on questions that stay unsolved, and so sharpens those, too. In PlanExec it is
-    undecided against all three (+0.07, +0.14, -0.06): entropy falls by half before success moves at all, then it holds.
-    What the information does buy is success, where outcomes are rare: 0.57 and not 0.41 in PlanExec, with pass@64 0.60
-    and not 0.43. Bits alone buy nothing: shuffled steps, with 1.72 bits a response of which 0.16 are about it, end at
+    undecided against all three (+0.06, +0.14, -0.06): entropy falls by half before success moves at all, then it holds.
+    What the information does buy is success, where outcomes are rare: 0.57 and not 0.40 in PlanExec, with pass@64 0.60
+    and not 0.42. Bits alone buy nothing: shuffled steps, with 1.72 bits a response of which 0.16 are about it, end at
     0.36. But as many bits of outcomes, at twelve times the responses, do what the process does, and keep more entropy
-    than the outcome in both worlds (+0.13 and +0.03).
+    than the outcome in both worlds (+0.12 and +0.03).
     What keeps entropy is how the signal is used. VPO in parallel, from the same components as the weighted sum, ends in
     PlanExec with as much success (0.54), pass@64 0.94 for 0.60 and entropy 0.38 for 0.06; PKPO does it with the outcome
-    alone, in all three worlds (+0.16, +0.04, +0.08 at equal success), though in ToolSearch both are slow. GDPO, which
+    alone, in all three worlds (+0.15, +0.04, +0.07 at equal success), though in ToolSearch both are slow. GDPO, which
     only rescales, does not; novelty among right responses is not told apart at equal success, and ends in ToolSearch
     with more coverage@256 (0.33 for 0.16; PKPO 0.49) and a little less success.
-    Verifiers of equal J are not equal: at 0.6 one that fails right responses ends at 0.136 (a perfect one: 0.149), one
+    Verifiers of equal J are not equal: at 0.6 one that fails right responses ends at 0.135 (a perfect one: 0.147), one
     that passes wrong ones at 0.086, since where few are right false passes outnumber the true ones. Noise leaves more
-    entropy in the end because less is learned, and at equal success it leaves none: at J = 0.3 less (-0.07).
+    entropy in the end because less is learned, and at equal success it leaves none: at J = 0.3 less (-0.06).
 """
 
 from __future__ import annotations

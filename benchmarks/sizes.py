@@ -30,11 +30,11 @@ Rule of judgement
     per decade. So are twice the learning rate, the same entropies for all, and the fits at each size.
 What a student should see
     All three constants grow with log(size), and the line through the four smaller sizes promises too much for the
-    largest: a ceiling of 1.02, more than a success rate can be, against 0.89 (+15 % [8, 22]; the published points miss
+    largest: a ceiling of 1.00, as much as a success rate can be, against 0.88 (+13 % [6, 19]; the published points miss
     by +12 %, and so do 20 seeds here: [9, 15]). For a "the same as the next smaller" is the better guess, here (20
     seeds) as in the published points; for the ceiling the two are as far off. Most of the ceiling's growth, and half of
     a's, is the base's and not the size's: from bases of equal success a decade of size moves the ceiling by 0.07 where
-    it moved it by 0.39.
+    it moved it by 0.38.
 """
 
 from __future__ import annotations

@@ -46,10 +46,10 @@ What a student should see
     the rate two write more (0.6) and four less (0.2 to 0.4), at about the same accuracy. The answer owes it little:
     after a trace of skips accuracy is 0.49 at 8 units, more than with the policy's own, and 0.61 at 64. Where writing
     costs, the trace is gone and accuracy at 8 units is 0.47: it need not be there. Without memory it must: RL fills it
-    (0.31 to 0.99 at 8 units, 0.36 to 0.95 at 64) and accuracy rises from 0.32 to 0.64 and from 0.41 to 0.85, while the
-    share of right ones among the written falls (0.90 to 0.75 at 64); a cost empties it all the same, and accuracy falls
+    (0.31 to 0.96 at 8 units, 0.36 to 0.95 at 64) and accuracy rises from 0.32 to 0.65 and from 0.41 to 0.85, while the
+    share of right ones among the written falls (0.90 to 0.76 at 64); a cost empties it all the same, and accuracy falls
     to chance (0.20), though a written trace would have paid more. Paid for the trace as well, policies without memory
-    answer better: 0.92 at 64 units. A right trace, written for it, is read (accuracy 0.93 to 1.00 at 8 and 64 units):
+    answer better: 0.90 at 64 units. A right trace, written for it, is read (accuracy 0.92 to 1.00 at 8 and 64 units):
     what is missing is writing it. A base that never skipped does not learn to by RL on answers.
 """
 

@@ -56,7 +56,7 @@ What a student should see
 
     VPO less GRPO in best@n: -0.03 at 1, 0.19 at 3, 0.16 at 48; right@1 is 0.38 and 0.43. At 48 the base, with 0.96, is
     ahead of both (0.89 and 0.73). Of the lead at 48, components first, -0.04 come with the components, 0.20 with the
-    set and 0.00 with the preferences; set first, 0.16 come with the set, and then -0.00 with the components. Paid for
+    set and -0.00 with the preferences; set first, 0.16 come with the set, and then -0.00 with the components. Paid for
     components alone (GRPO on the mean, GDPO) a policy is better at one answer (0.67 for 0.62) and collapses faster.
     Preferences add 0.01 to true sets in conflict, 0.04 where it is as large as can be; to parallel answers next to
     nothing (0.003) as found, 0.02 in conflict. VPO keeps a spread of 1.44 of 1.49; GRPO has 0.22 of 1.48. It is not
@@ -64,7 +64,7 @@ What a student should see
     Independent answers that are paid for the best of as many (PKPO on the mean, k = 3) collide: 0.78 at 3, where VPO
     has 0.85. They are about level at 12, and ahead at 48 by 0.01: a further draw may still be a new plan. Paid for the
     best of the whole group they are far ahead at 48 (k = 24, or VPO in parallel: 0.96), and behind at 3 (0.71).
-    With 128 answers evolution solves 0.73 of the hardest questions with VPO and 0.27 with GRPO, whose redrawn calls are
+    With 128 answers evolution solves 0.73 of the hardest questions with VPO and 0.26 with GRPO, whose redrawn calls are
     the old ones again. Where all components are equal VPO is ahead of GRPO by 0.16, too; the paper saw it behind.
     What this world cannot say: a place in the set does not see the answers before it, a table shares nothing between
     the places, and one plan may satisfy everyone (all hops found), so that preferences have less to choose than
