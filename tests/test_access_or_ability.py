@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Spec, Supervised
 from toybed.agents.training import train_bases, train_runs
@@ -47,13 +48,6 @@ def arm(*, now: float = 0.6, base: float = 0.4, chance: float = 0.1, kept: float
 def house(**other: Records) -> dict[str, Records]:
     """Every arm keeps the ability; the controls abandon nothing."""
     return {name: arm(share=0.0 if name in CONTROLS else 0.3) for name in ARMS} | other
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def nothing_abandoned(records: Records) -> Records:

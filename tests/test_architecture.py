@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 from numpy.typing import NDArray
 
 from toybed.agents.config import Setting
@@ -52,15 +53,6 @@ def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]
     verdict, parts = architecture.judge(records)
     beside = [name for name in sweep.BESIDE if f"{name}/grpo" in records]
     return verdict, dict(zip([*CONCLUSIONS, *NUMBERS, *beside], parts, strict=True))
-
-
-def diverge(records: Records, *runs: int) -> Records:
-    """The runs go wild at the fifth measurement and have no value from then on."""
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[list(runs), 4] = 1e6
-        values[list(runs), 5:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def test_networks_that_are_alike_support_the_claim_and_all_that_stands_beside_it() -> None:
@@ -184,7 +176,7 @@ def test_too_few_seeds_decide_nothing(seeds: int) -> None:
 @pytest.mark.parametrize("name", ["mlp/grpo", "gru/grpo", "transformer/kl_cov", "table/grpo", "slow/kl_cov"])
 def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
     records = house()
-    verdict, parts = judged({**records, name: diverge(records[name], 2)})
+    verdict, parts = judged({**records, name: diverge(records[name], 2, at=5, wild=True)})
     _, before = judged(records)
     assert "1 run diverged" in verdict.sentence
     for part_name, part in parts.items():
@@ -197,7 +189,7 @@ def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
 @pytest.mark.parametrize("name", ["mlp/grpo", "gru/grpo", "transformer/kl_cov", "state/grpo", "fast/grpo"])
 def test_an_arm_without_a_sound_run_leaves_its_parts_undecided(name: str) -> None:
     records = house()
-    records[name] = diverge(records[name], *range(SEEDS))
+    records[name] = diverge(records[name], range(SEEDS), at=5, wild=True)
     verdict, parts = judged(records)
     assert f"{SEEDS} runs diverged" in verdict.sentence
     assert all("nan" not in part.sentence for part in (verdict, *parts.values()))
@@ -233,7 +225,7 @@ def test_the_furthest_interval_is_one_that_has_an_estimate(
 @pytest.mark.parametrize("runs", [1, SEEDS])
 def test_the_figure_can_be_drawn_when_runs_diverged(name: str, runs: int) -> None:
     records = house()
-    records[name] = diverge(records[name], *range(runs))
+    records[name] = diverge(records[name], range(runs), at=5, wild=True)
     assert svg(architecture.figure(records)).startswith("<svg")
 
 

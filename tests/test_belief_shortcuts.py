@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Imitation, Setting
 from toybed.agents.training import train_bases, train_runs
@@ -63,13 +63,6 @@ def house(**changed: Records) -> dict[str, Records]:
             found[f"{size}/rl"] = record(0.05)
             found[f"{size}/sft_rl"] = record(0.98 if large else 0.12)
     return {**found, **changed}
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:

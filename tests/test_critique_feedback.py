@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Critique, Setting, Spec, Supervised
 from toybed.agents.training import train_bases, train_runs
@@ -58,13 +59,6 @@ def part_of(parts: Mapping[str, Verdict], words: str) -> Verdict:
     begins = [part for claim, part in parts.items() if claim.startswith(words)]
     (found,) = begins or [part for claim, part in parts.items() if words in claim]
     return found
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, -1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 DECIDING = {
@@ -148,14 +142,14 @@ def test_on_the_way_only_updates_that_both_have_are_compared() -> None:
     # halfway (0.9 - 0.5) / 2, then 0.4, and no more
     np.testing.assert_allclose(on_the_way(records, "short", "long", ALL), 0.3 + 0.75 * 0.4 * SPREAD)
     np.testing.assert_allclose(difference(records, "short", "long"), 0.4 + 0.4 * SPREAD)
-    hurt = {**records, "long": diverge(records["long"], [2])}
+    hurt = {**records, "long": diverge(records["long"], [2], at=-1)}
     assert list(np.isnan(on_the_way(hurt, "short", "long", ALL))) == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize("name", ARMS)
 def test_a_diverged_run_is_told_and_left_out(name: str) -> None:
     records = house()
-    verdict, parts = judged({**records, name: diverge(records[name], [2])})
+    verdict, parts = judged({**records, name: diverge(records[name], [2], at=-1)})
     assert "1 run diverged" in verdict.sentence
     assert verdict.outcome == "supported"
     assert part_of(parts, DECIDING["climbs"]).n == SEEDS - (name in ("full", "grpo"))
@@ -165,7 +159,7 @@ def test_a_diverged_run_is_told_and_left_out(name: str) -> None:
 @pytest.mark.parametrize("runs", [[0, 1, 2], list(range(SEEDS))])
 def test_too_few_runs_are_undecided(runs: list[int]) -> None:
     records = house()
-    verdict, parts = judged({**records, "full": diverge(records["full"], runs)})
+    verdict, parts = judged({**records, "full": diverge(records["full"], runs, at=-1)})
     assert verdict.outcome == part_of(parts, DECIDING["climbs"]).outcome == "undecided"
     assert all("nan" not in part.sentence for part in (verdict, *parts.values()))
 
@@ -182,7 +176,7 @@ def test_the_quick_size_tells_what_it_has() -> None:
 @pytest.mark.parametrize("runs", [[1], list(range(SEEDS))])
 def test_the_figure_can_be_drawn_whatever_is_missing(name: str, runs: list[int]) -> None:
     records = house()
-    assert svg(critique_feedback.figure({**records, name: diverge(records[name], runs)})).startswith("<svg")
+    assert svg(critique_feedback.figure({**records, name: diverge(records[name], runs, at=-1)})).startswith("<svg")
 
 
 # -- the sweep --------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Setting, Spec, Supervised
 from toybed.agents.training import train_bases, train_runs
@@ -81,13 +82,6 @@ def house(**other: Records) -> dict[str, Records]:
     records |= {name: arm(hard=(0.0, 0.02, 0.99)) for name in LACKS}
     records["table_known"] = arm(hard=(0.08, 0.93, 0.99))
     return records | {name.replace("_0_", "_0."): own for name, own in other.items()}
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def no_gain(records: Records) -> Records:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Adaptation, Meta, Setting
 from toybed.agents.training import train_bases, train_runs
@@ -73,13 +74,6 @@ def judged(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict], dict
 def part_on(parts: list[Verdict], claim: str) -> Verdict:
     [found] = [part for part in parts if part.claim.startswith(claim)]
     return found
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def test_a_collapse_that_maml_prevents_supports_the_claim() -> None:
@@ -163,7 +157,7 @@ def test_headroom_and_adaptation_are_told_as_they_are() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_diverged_run_is_told_and_left_out(name: str) -> None:
     records = house()
-    verdict, _, deciding = judged({**records, name: diverge(records[name], [2])})
+    verdict, _, deciding = judged({**records, name: diverge(records[name], [2], at=0)})
     assert "1 run diverged" in verdict.sentence
     assert verdict.outcome == "supported"
     assert deciding["variable"].n == SEEDS - (name in ("joint/main", "maml/main"))
@@ -172,7 +166,7 @@ def test_a_diverged_run_is_told_and_left_out(name: str) -> None:
 @pytest.mark.parametrize("runs", [[0, 1, 2], list(range(SEEDS))])
 def test_too_few_runs_are_undecided(runs: list[int]) -> None:
     records = house()
-    verdict, _, deciding = judged({**records, "joint/main": diverge(records["joint/main"], runs)})
+    verdict, _, deciding = judged({**records, "joint/main": diverge(records["joint/main"], runs, at=0)})
     assert verdict.outcome == deciding["one option"].outcome == "undecided"
 
 
@@ -183,7 +177,7 @@ def test_the_figure_can_be_drawn_whatever_is_missing(name: str | None) -> None:
         records = {arm: found for arm, found in records.items() if arm in sweep.names("quick")}
     else:
         for runs in ([1], [*range(SEEDS)]):
-            assert svg(STUDY.figure({**records, name: diverge(records[name], runs)})).startswith("<svg")
+            assert svg(STUDY.figure({**records, name: diverge(records[name], runs, at=0)})).startswith("<svg")
     assert svg(STUDY.figure(records)).startswith("<svg")
 
 

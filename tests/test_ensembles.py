@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from judging import diverge
 
 from toybed.agents.config import Heads, Learning, Setting, Spec, Supervised
 from toybed.agents.probes.start_mixtures import SHARES
@@ -59,13 +60,6 @@ def house(size: str = "standard", **other: Records) -> dict[str, Records]:
         if name in records:
             records[name] = place()
     return records | other
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 from numpy.typing import NDArray
 
 from toybed.benchmarks import entropy_law
@@ -65,16 +66,6 @@ def house(law: Law = exponential, **other: Records) -> dict[str, Records]:
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:
     verdict, parts = entropy_law.judge(records)
     return verdict, dict(zip(PARTS, parts, strict=True))
-
-
-def diverge(records: Records, run: int, at: int, *, wild: bool = True) -> Records:
-    """The run with values out of this world, and none from its divergence on."""
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        if wild:
-            values[run] = 1e6 * np.arange(len(STEPS))
-        values[run, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
 
 
 def without(records: Records, run: int) -> Records:
@@ -182,7 +173,7 @@ def test_arms_that_do_not_reach_the_matched_reward_are_undecided(reached: int, o
 @pytest.mark.parametrize("name", ["grpo", "rloo", "clip_cov", "random_init"])
 def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
     records = house()
-    hurt = {**records, name: diverge(records[name], run=2, at=20)}
+    hurt = {**records, name: diverge(records[name], 2, at=20, wild=True)}
     verdict, parts = judged(hurt)
     # Every other arm loses its partner of the same seed where two are compared, and nothing else changes: so the
     # answer is that of the same records in which the diverged run never was.
@@ -204,7 +195,7 @@ def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
 @pytest.mark.parametrize("name", ["grpo", "rloo", "clip_cov", "random_init"])
 def test_no_sentence_says_nan_because_of_one_diverged_run(name: str) -> None:
     records = house()
-    verdict, parts = judged({**records, name: diverge(records[name], run=2, at=20)})
+    verdict, parts = judged({**records, name: diverge(records[name], 2, at=20, wild=True)})
     for part in (verdict, *parts.values()):
         assert "nan" not in part.sentence, part.sentence
 
@@ -213,7 +204,7 @@ def test_no_sentence_says_nan_because_of_one_diverged_run(name: str) -> None:
 def test_an_arm_that_diverged_altogether_leaves_its_parts_undecided(name: str) -> None:
     records = house()
     for run in range(SEEDS):
-        records[name] = diverge(records[name], run, at=3 + run)
+        records[name] = diverge(records[name], run, at=3 + run, wild=True)
     verdict, parts = judged(records)
     assert f"{SEEDS} runs diverged" in verdict.sentence
     assert all("nan" not in part.sentence for part in (verdict, *parts.values()))
@@ -232,7 +223,7 @@ def test_an_arm_that_diverged_altogether_leaves_its_parts_undecided(name: str) -
 def test_the_figure_can_be_drawn_when_runs_diverged(name: str, runs: int) -> None:
     records = house()
     for run in range(runs):
-        records[name] = diverge(records[name], run, at=3 + run, wild=False)
+        records[name] = diverge(records[name], run, at=3 + run)
     assert svg(entropy_law.figure(records)).startswith("<svg")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from judging import diverge
 from numpy.typing import NDArray
 
 from toybed.benchmarks import entropy_mechanism as mechanism
@@ -194,19 +195,10 @@ def test_the_exact_walks_leave_the_base_and_change_the_sign(natural: bool) -> No
         assert walk.seen.min() < 0
 
 
-def diverge(records: Records, run: int, at: int) -> Records:
-    """The run with values out of this world, and none from its divergence on."""
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[run] = 1e6 * np.arange(values.shape[1]) ** 2
-        values[run, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
-
-
 @pytest.mark.parametrize("name", ["table_grpo_1", "network_grpo_1", "network_kl_cov_4"])
 def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
     records = house()
-    verdict, parts = judged({**records, name: diverge(records[name], run=2, at=20)})
+    verdict, parts = judged({**records, name: diverge(records[name], 2, at=20, wild=True)})
     assert verdict.outcome == "supported"
     assert "1 run diverged" in verdict.sentence
     for part in parts.values():
@@ -220,7 +212,7 @@ def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
 def test_an_arm_that_diverged_altogether_leaves_its_parts_undecided(name: str) -> None:
     records = house()
     for run in range(SEEDS):
-        records[name] = diverge(records[name], run, at=3 + run)
+        records[name] = diverge(records[name], run, at=3 + run, wild=True)
     verdict, parts = judged(records)
     reads = {
         "table_grpo_1": {"table", "better", "sign"},
@@ -244,7 +236,7 @@ def test_entropy_that_stands_still_has_no_correlation() -> None:
 def test_the_figure_can_be_drawn() -> None:
     records = house()
     assert svg(mechanism.figure(records)).startswith("<svg")
-    records["network_grpo_1"] = diverge(records["network_grpo_1"], 0, 5)
+    records["network_grpo_1"] = diverge(records["network_grpo_1"], 0, 5, wild=True)
     assert svg(mechanism.figure(records)).startswith("<svg")
 
 

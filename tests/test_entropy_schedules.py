@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Supervised
 from toybed.agents.training import train_bases, train_runs
@@ -52,13 +53,6 @@ def house(reach: float = 0.9, **other: Records) -> dict[str, Records]:
 
 def everywhere(name: str, angle: float, reach: float, tilt: float = 0.0) -> dict[str, Records]:
     return {f"{world}__{name}": arm(angle, reach, covers=world != "plans", tilt=tilt) for world in WORLDS}
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:

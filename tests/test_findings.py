@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judging import diverge
 from scipy.stats import kendalltau
 
 from toybed import answering, cli, findings, runner, study
@@ -60,13 +61,6 @@ def records(**curves: Any) -> Records:
     found = {name: np.asarray(curve, float)[None] + 0 * SPREAD[:, None] for name, curve in curves.items()}
     found.setdefault("reward_train", np.zeros((SEEDS, 2)))
     return Records({name: 10 * np.arange(v.shape[1]) for name, v in found.items()}, found)
-
-
-def diverge(own: Records, run: int) -> Records:
-    curves = {name: values.copy() for name, values in own.curves.items()}
-    for values in curves.values():
-        values[run, -1:] = np.nan
-    return dataclasses.replace(own, curves=curves, causes=("its loss was not finite",))
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -241,7 +235,7 @@ def test_what_is_spent_early_is_read_between_points() -> None:
     assert findings_law.spent_early(own, "h") == pytest.approx(0.7 - 1 / 12)
     still = findings_law.spent_early(records(h=[1.0, 0.5, 1.0]), "h")
     assert np.isnan(still).all()
-    assert np.isnan(findings_law.spent_early(diverge(records(h=[1.0, 0.5, 0.0]), 2), "h")).sum() == 1
+    assert np.isnan(findings_law.spent_early(diverge(records(h=[1.0, 0.5, 0.0]), 2, at=-1), "h")).sum() == 1
 
 
 def test_the_lowest_third() -> None:

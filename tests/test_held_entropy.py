@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Supervised
 from toybed.agents.training import train_bases, train_runs
@@ -51,16 +52,6 @@ def some(parts: Mapping[str, Verdict], start: str, *words: str) -> Verdict:
     """The one part whose claim starts so and has these words."""
     (found,) = (p for claim, p in parts.items() if claim.startswith(start) and all(word in claim for word in words))
     return found
-
-
-def diverge(records: Records, *runs: int) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        for run in runs:
-            values[run] *= 1e6
-            values[run, 12:] = np.nan
-    causes = (*records.causes, *("its loss was not finite" for _ in runs))
-    return dataclasses.replace(records, curves=curves, causes=causes)
 
 
 def test_entropy_that_is_held_while_reward_rises_supports_the_claim() -> None:
@@ -125,7 +116,7 @@ def test_a_share_of_no_gain_is_no_number() -> None:
 def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
     records = house()
     wanted, parts_wanted = judged(records)
-    verdict, parts = judged({**records, name: diverge(records[name], 2)})
+    verdict, parts = judged({**records, name: diverge(records[name], 2, at=12, wild=True)})
     assert "1 run diverged" in verdict.sentence
     assert verdict.outcome == wanted.outcome
     for claim, part in parts.items():
@@ -136,7 +127,7 @@ def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
 
 def test_a_lead_that_diverged_altogether_decides_nothing() -> None:
     records = house()
-    lost = diverge(records[held_entropy_sweep.LEAD], *range(SEEDS))
+    lost = diverge(records[held_entropy_sweep.LEAD], range(SEEDS), at=12, wild=True)
     verdict, parts = judged({**records, held_entropy_sweep.LEAD: lost})
     assert verdict.outcome == "undecided"
     assert all("nan" not in part.sentence for part in (verdict, *parts.values()))

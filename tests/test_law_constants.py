@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 from numpy.typing import NDArray
 
 from toybed.benchmarks import law_constants
@@ -64,18 +65,9 @@ def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]
     return verdict, dict(zip(names, parts, strict=True))
 
 
-def diverge(records: Records, run: int, at: int) -> Records:
-    """The run with values out of this world, and none from its divergence on."""
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[run] = 1e6 * np.arange(len(STEPS))
-        values[run, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
-
-
 def lost(records: Records) -> Records:
     for run in range(SEEDS):
-        records = diverge(records, run, at=3 + run)
+        records = diverge(records, run, at=3 + run, wild=True)
     return records
 
 
@@ -187,7 +179,7 @@ def test_variation_has_the_interval_of_a_normal_sample() -> None:
 def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
     records = house()
     expected, wanted = judged(records)
-    verdict, parts = judged({**records, name: diverge(records[name], run=2, at=20)})
+    verdict, parts = judged({**records, name: diverge(records[name], 2, at=20, wild=True)})
     assert "1 run diverged" in verdict.sentence
     assert verdict.outcome == expected.outcome
     for part_name, part in parts.items():

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 from numpy.typing import NDArray
 
 from toybed.agents.config import Spec, Supervised
@@ -52,13 +53,6 @@ def house(**other: Records) -> dict[str, Records]:
     """Every arm narrows but the remedies, those with many prompts and the small worlds, which lose nothing."""
     records = {name: arm() if name in (*RATES, "slow_long", "share_15") else arm(HELD) for name in ARMS}
     return records | {"slow": arm((-0.1, -0.1, -0.1, 0.1, 0.1))} | other
-
-
-def diverge(records: Records, runs: list[int], at: int = 3) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:
@@ -154,7 +148,7 @@ def test_arms_are_compared_where_both_have_the_same_train_success() -> None:
 @pytest.mark.parametrize("name", ARMS)
 def test_a_diverged_run_is_told_and_left_out(name: str) -> None:
     records = house()
-    verdict, parts = judged({**records, name: diverge(records[name], [2])})
+    verdict, parts = judged({**records, name: diverge(records[name], [2], at=3)})
     assert "1 run diverged" in verdict.sentence
     assert verdict.outcome == "supported"
     assert all(part.n in (SEEDS, SEEDS - 1) for part in parts.values())
@@ -167,7 +161,7 @@ def test_a_diverged_run_is_told_and_left_out(name: str) -> None:
 @pytest.mark.parametrize("name", ["grpo", "slow"])
 def test_too_few_runs_are_undecided(name: str, runs: list[int]) -> None:
     records = house()
-    verdict, parts = judged({**records, name: diverge(records[name], runs)})
+    verdict, parts = judged({**records, name: diverge(records[name], runs, at=3)})
     assert verdict.outcome == parts[name].outcome == parts["rate" if name == "slow" else "tens"].outcome == "undecided"
     assert all("nan" not in part.sentence for part in (verdict, *parts.values()))
 
@@ -176,7 +170,7 @@ def test_too_few_runs_are_undecided(name: str, runs: list[int]) -> None:
 def test_the_figure_can_be_drawn_when_runs_diverged(name: str) -> None:
     records = house()
     for runs in ([1], [*range(SEEDS)]):
-        assert svg(pass_at_k_crossing.figure({**records, name: diverge(records[name], runs)})).startswith("<svg")
+        assert svg(pass_at_k_crossing.figure({**records, name: diverge(records[name], runs, at=3)})).startswith("<svg")
 
 
 def test_the_figure_can_be_drawn_without_a_crossing() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 from numpy.typing import NDArray
 
 from toybed.agents.config import Start
@@ -237,19 +238,10 @@ def test_a_trace_of_the_collapse(shift: tuple[float, float], outcome: str) -> No
     assert part(parts, "no trace", "MaxRL").outcome == "supported"
 
 
-def diverge(records: Records, run: int) -> Records:
-    """The run with values out of this world at its start, and none at its end."""
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[run] = 1e6
-        values[run, -1] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
-
-
 @pytest.mark.parametrize("name", ["keep_0.45", "passk", "maxrl_from_base", "goes_on", "base_0.2"])
 def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
     records = house(**GOOD)
-    records[name] = diverge(records[name], run=2)
+    records[name] = diverge(records[name], 2, at=-1, wild=True)
     verdict, parts = judged(records)
     assert verdict.outcome == "supported"
     assert "1 run diverged" in verdict.sentence
@@ -261,7 +253,7 @@ def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
 
 def test_a_diverged_collapse_leaves_its_seed_out() -> None:
     records = house(**GOOD)
-    records["collapsed"] = diverge(records["collapsed"], run=2)
+    records["collapsed"] = diverge(records["collapsed"], 2, at=-1, wild=True)
     verdict, _ = judged(records)
     assert verdict.outcome == "supported"
     assert verdict.n == SEEDS - 1
@@ -272,7 +264,7 @@ def test_a_diverged_collapse_leaves_its_seed_out() -> None:
 def test_an_arm_that_diverged_altogether_breaks_nothing(name: str) -> None:
     records = house(**GOOD)
     for run in range(SEEDS):
-        records[name] = diverge(records[name], run)
+        records[name] = diverge(records[name], run, at=-1, wild=True)
     verdict, parts = judged(records)
     assert f"{SEEDS} runs diverged" in verdict.sentence
     assert all("nan" not in p.sentence for p in (verdict, *parts.values()))
@@ -283,10 +275,10 @@ def test_an_arm_that_diverged_altogether_breaks_nothing(name: str) -> None:
 @pytest.mark.parametrize("names", [("keep_0.45", "passk", "nsr_from_base", "base_0.1"), ("collapsed",)])
 def test_the_figure_can_be_drawn_when_runs_diverged(names: tuple[str, ...]) -> None:
     records = house(**GOOD)
-    records["goes_on"] = diverge(records["goes_on"], 1)
+    records["goes_on"] = diverge(records["goes_on"], 1, at=-1, wild=True)
     for name in names:
         for run in range(SEEDS):
-            records[name] = diverge(records[name], run)
+            records[name] = diverge(records[name], run, at=-1, wild=True)
     assert svg(reversibility.figure(records)).startswith("<svg")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from judging import diverge
 from numpy.typing import NDArray
 
 from toybed.benchmarks import same_at_ratio_one as same
@@ -110,19 +111,10 @@ def test_most_of_them_leave_grpo_on_stale_data(leave: int, outcome: str) -> None
     assert ("none" in parts["stale"].sentence) == (leave == 17)
 
 
-def diverge(records: Records, run: int, at: int) -> Records:
-    """The run with values out of this world, and none from its divergence on."""
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[run] = 1e6
-        values[run, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
-
-
 @pytest.mark.parametrize("name", ["grpo", "gppo", "clip_cov", "grpo_stale", "gppo_stale"])
 def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
     records = house()
-    verdict, parts = judged({**records, name: diverge(records[name], run=1, at=3)})
+    verdict, parts = judged({**records, name: diverge(records[name], 1, at=3, wild=True)})
     assert verdict.outcome == "supported"
     assert "1 run diverged" in verdict.sentence
     reads = {"grpo": list(same.ARMS), "grpo_stale": ["stale"], "gppo_stale": ["stale"]}.get(name, [name])
@@ -136,7 +128,7 @@ def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
 def test_an_arm_that_diverged_altogether_leaves_its_parts_undecided(name: str) -> None:
     records = house()
     for run in range(SEEDS):
-        records[name] = diverge(records[name], run, at=2)
+        records[name] = diverge(records[name], run, at=2, wild=True)
     verdict, parts = judged(records)
     for part_name in {"grpo": same.ARMS, "gppo": ["gppo"], "gppo_stale": ["stale"]}[name]:
         assert parts[part_name].outcome == "undecided"

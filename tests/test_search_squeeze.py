@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Spec
 from toybed.agents.probes.start_mixtures import SHARES
@@ -75,13 +76,6 @@ def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]
     verdict, parts = search_squeeze.judge(records)
     names = (*DECIDING, *BESIDE, *(name for name in INTERVENTIONS if name in records))
     return verdict, dict(zip(names, parts, strict=True))
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def test_a_squeeze_and_an_expansion_support_the_claim() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Setting, Spec, Supervised
 from toybed.agents.training import train_bases, train_runs
@@ -53,16 +54,6 @@ def judged(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:
     claims = [part.claim for part in parts]
     assert len(set(claims)) == len(claims)
     return verdict, parts
-
-
-def diverge(records: Records, *runs: int) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        for run in runs:
-            values[run] *= 1e6
-            values[run, values.shape[1] // 2 :] = np.nan
-    causes = (*records.causes, *("its loss was not finite" for _ in runs))
-    return dataclasses.replace(records, curves=curves, causes=causes)
 
 
 def test_a_process_reward_that_keeps_more_than_all_controls_supports_the_claim() -> None:
@@ -112,7 +103,7 @@ def test_equal_success_is_the_first_moment_at_half_of_the_reference_gain() -> No
 def test_a_run_that_diverged_is_told_and_left_out() -> None:
     records = house()
     for name in ("plan/outcome", "search/process", "chain/both_0.6"):
-        records[name] = diverge(records[name], 2)
+        records[name] = diverge(records[name], 2, at=10, wild=True)
     verdict, parts = judged(records)
     assert "3 runs diverged" in verdict.sentence
     assert verdict.outcome == "supported"
@@ -122,7 +113,7 @@ def test_a_run_that_diverged_is_told_and_left_out() -> None:
 
 def test_an_arm_that_diverged_altogether_decides_nothing() -> None:
     records = house()
-    records["plan/process"] = diverge(records["plan/process"], *range(SEEDS))
+    records["plan/process"] = diverge(records["plan/process"], range(SEEDS), at=10, wild=True)
     verdict, parts = judged(records)
     assert verdict.outcome == "undecided"
     assert all("nan" not in part.sentence for part in (verdict, *parts))

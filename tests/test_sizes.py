@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
+from judging import diverge
 from numpy.typing import NDArray
 
 from toybed.agents.policies import make_policy
@@ -54,17 +55,9 @@ def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]
     return verdict, dict(zip([*CLAIM, "window", *controls, *records], parts, strict=True))
 
 
-def diverge(records: Records, run: int, at: int) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[run] = 1e6 * np.arange(len(STEPS))
-        values[run, at:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=(*records.causes, "its loss was not finite"))
-
-
 def lost(records: Records) -> Records:
     for run in range(SEEDS):
-        records = diverge(records, run, at=3 + run)
+        records = diverge(records, run, at=3 + run, wild=True)
     return records
 
 
@@ -145,7 +138,7 @@ def test_the_size_is_the_number_of_parameters_without_embeddings() -> None:
 def test_a_diverged_run_is_told_and_never_averaged(name: str) -> None:
     records = house()
     _, wanted = judged(records)
-    verdict, parts = judged({**records, name: diverge(records[name], run=2, at=20)})
+    verdict, parts = judged({**records, name: diverge(records[name], 2, at=20, wild=True)})
     assert "1 run diverged" in verdict.sentence
     for part_name, part in parts.items():
         assert part.outcome == wanted[part_name].outcome, part_name

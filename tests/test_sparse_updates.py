@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Setting, Spec, Supervised
 from toybed.agents.training import tensor_sizes, train_bases, train_runs
@@ -104,18 +105,6 @@ def house(**other: Records) -> dict[str, Records]:
         for part, gained in (("changed", 0.0499), ("shuffled", 0.02), ("matched", 0.03), ("unchanged", 0.001)):
             found[prefix + part] = record(7e-4, share=0.2, gained=gained)
     return found | other
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    assert records.parameters is not None
-    end = records.parameters.end.copy()
-    end[runs] = np.nan
-    parameters = dataclasses.replace(records.parameters, end=end)
-    causes = ("its loss was not finite",) * len(runs)
-    return dataclasses.replace(records, curves=curves, causes=causes, parameters=parameters)
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
+from judging import diverge
 
 from toybed.agents.config import Supervised
 from toybed.agents.probes.traces import the_story
@@ -67,13 +68,6 @@ def house(**other: Records) -> dict[str, Records]:
     found[arm("full", LARGE, "never")] = record(written=0.999)
     found[arm("full", LARGE, "never_cost")] = record(written=0.999)
     return found | other
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:

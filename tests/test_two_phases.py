@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Supervised
 from toybed.agents.training import train_bases, train_runs
@@ -74,13 +75,6 @@ def house(**other: Records) -> dict[str, Records]:
     tables = {name: arm() for name in ARMS if name.startswith("tables_hicra")}
     tables |= {name: raised for name in ARMS if name.startswith("sgd_hicra")}
     return {name: raised if name.startswith("hicra") else arm() for name in ARMS} | tables | other
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, list[Verdict]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from judging import diverge
 
 from toybed.agents.config import Spec, Supervised
 from toybed.agents.probes import answer_search, best_answers
@@ -59,13 +60,6 @@ def changed(records: Records, measure: str, by: float) -> Records:
     curves = {name: values.copy() for name, values in records.curves.items()}
     curves[measure][:, -1] += by
     return dataclasses.replace(records, curves=curves)
-
-
-def diverge(records: Records, runs: list[int]) -> Records:
-    curves = {name: values.copy() for name, values in records.curves.items()}
-    for values in curves.values():
-        values[runs, 1:] = np.nan
-    return dataclasses.replace(records, curves=curves, causes=("its loss was not finite",) * len(runs))
 
 
 def judged(records: Mapping[str, Records]) -> tuple[Verdict, dict[str, Verdict]]:
