@@ -213,6 +213,6 @@ def scheduled_kinds(env: TokenEnv, config: Learning) -> Iterator[str | None]:
     for kind, _ in config.schedule:
         if kind not in env.kinds:
             allowed = ", ".join(sorted(set(env.kinds)))
-            raise ToybedError(f"Learning: schedule names {kind!r}; allowed in {type(env).__name__}: {allowed}")
+            raise ToybedError(f"Learning: schedule names {kind!r}; allowed in {env.title}: {allowed}")
     kinds: list[str | None] = [kind for kind, count in config.schedule for _ in range(count)] or [None]
     return cycle(kinds)

@@ -23,7 +23,8 @@ from toybed.own import is_own
 def of_each(setting: Setting) -> dict[str, Any]:
     """What may differ between the objectives of runs in one program, by name: numbers, and lists of blocks.
 
-    A number may, if its stage takes one for each run. Meta-learning takes none: it has a policy for each task.
+    A number may, if its stage takes one for each run. Meta-learning takes none: it has a policy for each task. Only
+    what a setting names counts: a default that is written out makes another program than one that is not.
     """
     spec = setting.objective
     if is_own(spec.name) or isinstance(setting.learner, Meta):
@@ -41,13 +42,18 @@ def of_each(setting: Setting) -> dict[str, Any]:
 def shape_of(setting: Setting) -> dict[str, Any]:
     """The setting's JSON without what may differ between runs of one program: equal where runs may share one."""
     config = setting.with_learning(learning_rate=1.0).config()
-    blank = {name: len(value) if isinstance(value, list) else None for name, value in of_each(setting).items()}
+    # Something that no option can be: an option that is None, or a schedule, is no number.
+    blank = {name: {"each": _count(value)} for name, value in of_each(setting).items()}
     config["objective"]["options"] = {**config["objective"]["options"], **blank}
     if _worlds_stack(setting):
         config["world"]["options"] = {**config["world"]["options"], "table_seed": None}
     # The parameters with which a run starts are handed to the program: of those before it counts how many there were.
     config["start"] = {**config["start"], "after": setting.start.stage, "keep": None}
     return config
+
+
+def _count(value: float | list[float]) -> str:
+    return f"{len(value)} blocks" if isinstance(value, list) else "number"
 
 
 def worlds_of(settings: Sequence[Setting]) -> list[Spec] | None:
@@ -59,7 +65,8 @@ def worlds_of(settings: Sequence[Setting]) -> list[Spec] | None:
 def _worlds_stack(setting: Setting) -> bool:
     """Whether runs in other worlds, drawn by other seeds, may share its program."""
     plain = setting.learner is None or isinstance(setting.learner, Critique | Imitation)
-    return plain and setting.adaptation is None and setting.heads.count == 1 and not is_own(setting.world.name)
+    own = is_own(setting.world.name) or is_own(setting.policy.name)  # which may read anything of one world
+    return plain and setting.adaptation is None and setting.heads.count == 1 and not own
 
 
 def population(settings: Sequence[Setting], device: str = "cpu") -> Objective | None:
@@ -73,6 +80,7 @@ def population(settings: Sequence[Setting], device: str = "cpu") -> Objective | 
         ToybedError: a value is not allowed.
     """
     each = [of_each(setting) for setting in settings]
+    assert all(values.keys() == each[0].keys() for values in each), "runs of one program have the same numbers"
     if not each[0]:
         return None
     for setting in settings:

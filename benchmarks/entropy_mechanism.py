@@ -275,7 +275,7 @@ def _draw_updates(axes: Axes, records: Records) -> None:
         axes.plot(x, y, "o", color=colour, markersize=2.8, alpha=0.6, markeredgewidth=0, label=f"{name} third")
     for line in (axes.axhline, axes.axvline):
         line(0, color="#555555", linewidth=0.8, zorder=0)
-    axes.legend(fontsize=8, frameon=False, handletextpad=0.1)
+    axes.legend(fontsize=8, frameon=False, handletextpad=0.1, loc="upper right")
     axes.set(
         title="A network, update by update",
         xlabel="covariance in the update's batch",

@@ -47,7 +47,7 @@ def _draw_paths(axes: Axes, records: Mapping[str, Records], world: str) -> None:
         x, y = (plotting.sound_mean(found[measure]) for measure in (SUCCESS, ENTROPY))
         axes.plot(x, y, color=colour, label=NAMES[credit], linewidth=1.4)
         axes.plot(x[-1:], y[-1:], "o", color=colour, markersize=4)
-    axes.legend(fontsize=7, frameon=False, loc="best")
+    axes.legend(fontsize=7, frameon=False, loc="upper right")
     first, last = (mean_of_found(records[f"{world}/outcome"].at(SUCCESS, place)) for place in (0, -1))
     if np.isfinite(first + last):
         axes.axvline(first + MATCHED * (last - first), color="#999999", linestyle=":", linewidth=1)
@@ -61,7 +61,7 @@ def _draw_verifiers(axes: Axes, records: Mapping[str, Records]) -> None:
             _draw_point(axes, records, f"{kind}_{j}", KINDS[kind], words, hollow=j != "0.6")
     axes.set(title="ChainReach, by verifier", xlabel="held-out success in the end", ylabel="entropy in the end")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, frameon=False, loc="best")
+        axes.legend(fontsize=7, frameon=False, loc="upper right")
 
 
 def _draw_point(

@@ -126,7 +126,7 @@ def _draw_overlaps(axes: Axes, records: Mapping[str, Records]) -> None:
     axes.set_title("Do they change the same weights?")
     for colour, name in ((BLUE, "chance by tensor"), (RED, "by tensor and spacing of bf16")):
         axes.plot([], [], "o-", color=colour, markersize=4, label=name)
-    axes.legend(fontsize=6.5, frameon=False)
+    axes.legend(fontsize=6.5, frameon=False, loc="center right")
 
 
 def _draw_subnetworks(axes: Axes, records: Mapping[str, Records]) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,30 @@ def test_a_lambda_is_known_by_its_module_and_what_has_no_file_by_nothing() -> No
     one = reached.code_reached(lambda: 1)
     assert one == reached.code_reached(lambda: 2) != ""
     assert reached.code_reached(eval("lambda: 1")) == reached.code_reached(print) == ""
+    bound = {value: reached.code_reached(partial(_judged_by, value)) for value in (1, 2)}
+    assert len({*bound.values(), reached.code_reached(_judged_by)}) == 3
+    assert reached.code_reached(_Judge()) == reached.code_reached(_Judge.__call__) != ""
+
+
+def _judged_by(threshold: float) -> bool:
+    return threshold > 0
+
+
+class _Judge:
+    def __call__(self) -> bool:
+        return _judged_by(1)
+
+
+def test_an_answer_of_runs_by_other_code_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = {"study": "entropy_law", "size": "quick", "seeds": 3, "device": "cpu"}
+    answer |= answers.about(study.get("entropy_law"), "quick")
+    assert answers.changes(answer) == ("", "")
+    monkeypatch.setattr(study, "code_version", lambda: "another")
+    assert answers.changes(answer) == ("of runs by other code", "toybed run entropy_law --quick")
+
+
+def test_a_size_that_a_question_no_longer_has_is_no_error_here() -> None:
+    question = study.get("entropy_law")
+    answer = {"study": "entropy_law", "size": "full", "seeds": 20, "device": "cpu"}
+    gone = replace(question, seeds={"quick": 3})
+    assert answers.command(answer, gone) == "toybed run entropy_law --full --seeds 20"

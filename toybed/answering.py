@@ -30,6 +30,8 @@ def check_asked(
     """
     if size not in SIZES:
         raise unknown("size", size, SIZES)
+    if size not in study.seeds:
+        raise unknown(f"size of {study.name}", size, study.seeds)
     count = study.seeds[size] if seeds is None else seeds
     if not 1 <= count <= FIRST_TUNING_SEED:
         raise ToybedError(f"seeds is {count}; allowed: at least 1, at most {FIRST_TUNING_SEED}")

@@ -24,6 +24,7 @@ CHANGED = {
     "rule": "judged by another rule",
     "arms": "of other arms",
     "judge": "judged by other code",
+    "code": "of runs by other code",
 }
 """What is said of an answer where a part of its question is another one now."""
 UNKNOWN = "may be of an older rule"
@@ -35,7 +36,7 @@ def about(question: Study, size: str) -> dict[str, Any]:
 
 
 def _asked(question: Study, size: str) -> dict[str, str]:
-    return {**question.asked(size), "judge": code_reached(question.judge)}
+    return {**question.asked(size), "judge": code_reached(question.judge), "code": study.code_version()}
 
 
 def address(question: Study) -> str | None:
@@ -95,7 +96,7 @@ def command(answer: Mapping[str, Any], question: Study) -> str:
     """What asks it again."""
     size = "" if answer["size"] == "standard" else f" --{answer['size']}"
     device = "" if answer["device"] == "cpu" else f" --device {answer['device']}"
-    seeds = "" if answer["seeds"] == question.seeds[answer["size"]] else f" --seeds {answer['seeds']}"
+    seeds = "" if answer["seeds"] == question.seeds.get(answer["size"]) else f" --seeds {answer['seeds']}"
     return f"toybed run {answer.get('address') or answer['study']}{size}{seeds}{device}"
 
 

@@ -20,12 +20,13 @@ def unknown(kind: str, name: str, allowed: Iterable[str], hint: str = "") -> Toy
     unknown objective 'grop': did you mean 'grpo'? toybed list objectives shows all
     """
     choices = sorted(allowed)
-    close = get_close_matches(name, choices, n=1, cutoff=0.5)
+    lower = {choice.lower(): choice for choice in choices}  # whoever writes GRPO means grpo
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
     if close:
-        guess = f"did you mean {close[0]!r}?"
+        guess = f"did you mean {lower[close[0]]!r}?"
     elif len(choices) <= FEW or not hint:  # without a hint nothing else shows them
         guess = f"allowed: {', '.join(choices) or 'none'}."
     else:
-        near = sorted(get_close_matches(name, choices, n=NEAREST, cutoff=0.0))
+        near = sorted(lower[each] for each in get_close_matches(name.lower(), lower, n=NEAREST, cutoff=0.0))
         guess = f"the nearest of {len(choices)} are {', '.join(near)}."
     return ToybedError(f"unknown {kind} {name!r}: {guess} {hint}".rstrip())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,14 @@ class _Module:
 def code_reached(function: Callable[..., Any]) -> str:
     """A hash of a function and of what it reaches, comments, docstrings and layout left out.
 
-    Of a function that is no definition at the top of its module, as a lambda, it is that of the whole module; empty
-    where there is no file, as of what is typed at a prompt, or no code of Python's.
+    Of a partial function its arguments are in it, too. Of a function that is no definition at the top of its module, as
+    a lambda, it is that of the whole module; empty where there is no file, as of what is typed at a prompt, or no
+    code of Python's.
     """
+    if isinstance(function, partial):
+        return digest([code_reached(function.func), repr(function.args), repr(sorted(function.keywords.items()))])
+    if not hasattr(function, "__code__"):  # an object that can be called
+        function = type(function).__call__
     code = getattr(function, "__code__", None)
     file = Path("" if code is None else code.co_filename).resolve()
     if not file.is_file():

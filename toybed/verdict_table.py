@@ -2,7 +2,8 @@
 
 The record ``benchmarks/verdicts.json`` keeps the answer of standard size to each question, with a fingerprint of the
 question as it stood; the table is made from the record alone. A question to which the store has no answer keeps the row
-that it has, as long as nobody has changed the question since. The fingerprint knows nothing of the code that trains.
+that it has, as long as nobody has changed the question since. The fingerprint knows nothing of the code that trains and
+judges: a row says which code made it, and may be older than the present one.
 """
 
 from __future__ import annotations

@@ -102,6 +102,14 @@ def test_runs_that_differ_in_more_have_programs_of_their_own() -> None:
     assert [[settings.index(run.setting) for run in part] for part in parts] == [[0, 1], [2], [3], [4], [5], [6]]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_option_that_is_none_is_no_number(order: int) -> None:
+    settings = [with_numbers("grpo", dual_clip=value) for value in (None, 3.0, 4.0)][::order]
+    parts = split([Run(setting, 3) for setting in settings], 1)
+    assert sorted([len(part) for part in parts]) == [1, 2]
+    assert population([settings[order != 1 and 2]]) is None  # alone, it has no numbers of its own
+
+
 def test_runs_that_start_elsewhere_share_a_program_if_as_many_came_before() -> None:
     before = [with_numbers("grpo", clip_high=0.2), with_numbers("ppo")]
     after = [replace(BASE, start=Start(after=each, keep=keep)) for each in before for keep in (1.0, 0.5)]
@@ -184,8 +192,9 @@ def test_a_run_among_other_worlds_is_the_run_alone(setting: Setting) -> None:
 
 
 def test_who_takes_part_in_no_stack_of_worlds() -> None:
-    """Meta-learning and soft actor-critics have not been taught to; four runs in each world need no others."""
-    settings = [replace(PLANS, learner=Soft()), replace(PLANS, heads=Heads(2))]
+    """Soft actor-critics, heads and policies of one's own do not know of it; four runs in a world need no others."""
+    own = Spec("toybed.examples.own_policy:Net")
+    settings = [replace(PLANS, learner=Soft()), replace(PLANS, heads=Heads(2)), replace(PLANS, policy=own)]
     for setting in settings:
         assert len(split([Run(setting.in_world(seed), seed) for seed in (3, 4)], 1)) == 2
     runs = [Run(PLANS.in_world(world), seed) for world in (0, 1) for seed in range(4)]
