@@ -26,6 +26,7 @@ from toybed.llm.claims import claims
 from toybed.llm.published import published
 from toybed.progress import Bar
 from toybed.report import html, manifests, sections
+from toybed.searching import Search
 from toybed.store import Store
 
 
@@ -427,3 +428,22 @@ def test_a_line_without_an_end_does_not_disturb_the_others() -> None:
     heights = sorted(float(text.xyann[1]) for text in axes.texts if text.get_text() != "lost")
     assert len(heights) == 3
     assert (np.diff(heights) >= GAP - 1e-9).all()
+
+
+def test_an_arm_that_was_learned_is_drawn_and_ranked(tmp_path: Path) -> None:
+    """Its setting is in no list of arms: it is found by following the search."""
+    first = TINY.arms("quick")["grpo"]
+    search = Search(
+        begin=lambda size: 0.01,
+        ask=lambda size, generation, state: {"here": {"one": first.with_learning(learning_rate=state)}},
+        tell=lambda generation, state, found: state,
+        final=lambda size, state: {"learned": first.with_learning(learning_rate=state)},
+        generations={"quick": 1},
+        bases={"quick": 1},
+    )
+    question = replace(TINY, search=search)
+    with Store(tmp_path / "s.sqlite") as store, Bar(quiet=True) as bar:
+        answer = answering.answer(question, store, size="quick", seeds=2, progress=bar)
+        _, ranked = html._made(answer, question, store)
+    assert ranked is not None
+    assert any("learned" in row.arms for row in ranked.rows)

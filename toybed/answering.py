@@ -83,14 +83,25 @@ def load_records(
     Raises:
         ToybedError: a run is missing.
     """
-    settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store, partly=partly).items()}
-    with _without(partly):
-        settings |= learned(study, size, device, store)
     found = {}
-    for arm, runs in study.runs(size, seeds, device, settings).items():
+    for arm, runs in runs_of(study, size, seeds, device, store, partly=partly).items():
         with _without(partly):
             found[arm] = records(runs, store, parameters=arm in study.keeps)
     return found
+
+
+def runs_of(
+    study: Study, size: str, seeds: int, device: str, store: Store, *, partly: bool = False
+) -> dict[str, list[Run]]:
+    """The runs of all arms, also of settings that were chosen or learned; ``partly``, where these are known.
+
+    Raises:
+        ToybedError: a run is missing by which a setting was chosen or learned.
+    """
+    settings = {arm: setting for arm, (_, setting) in tuned(study, size, device, store, partly=partly).items()}
+    with _without(partly):
+        settings |= learned(study, size, device, store)
+    return study.runs(size, seeds, device, settings)
 
 
 def records(runs: Sequence[Run], store: Store, *, parameters: bool = False) -> Records:

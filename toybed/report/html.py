@@ -195,12 +195,12 @@ def _made(answer: Mapping[str, Any], question: study.Study, store: Store) -> tup
     with explained(question):
         try:
             records = answering.load_records(question, *asked, store)
-            tuned = {arm: setting for arm, (_, setting) in answering.tuned(question, asked[0], asked[2], store).items()}
+            runs = answering.runs_of(question, *asked, store)
         except ToybedError as error:
             # Runs are named by the code that made them: those of another version cannot be found.
             reason = "its runs were made by another version of the code, or of other arms; run it again"
             raise ToybedError(reason) from error
-        ranked = ranking.ranking(question.name, answer["size"], records, question.runs(*asked, tuned))
+        ranked = ranking.ranking(question.name, answer["size"], records, runs)
         return question.figure(records), ranked
 
 
