@@ -39,18 +39,12 @@ COMPARED = (
 """Arm, rival and the claim that the arm is better."""
 
 
-def _in_tables(records: Mapping[str, Records]) -> list[Verdict]:
+def beside(records: Mapping[str, Records]) -> list[Verdict]:
+    """All parts for which there are arms."""
     return [
         _plateau(records["table_far"]),
         never(records["table_far"], f"In tables GRPO for {FAR} times the updates never solves hard types."),
         _solved_in_tables(records["table_full"]),
-    ]
-
-
-def beside(records: Mapping[str, Records]) -> list[Verdict]:
-    """All parts for which there are arms."""
-    return [
-        *(_in_tables(records) if "table_far" in records else []),
         *(
             _order(records, where, less, more)
             for where in ("", "table_")

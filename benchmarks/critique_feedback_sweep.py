@@ -22,7 +22,7 @@ BONUS = 0.01  # nats of entropy, in units of reward
 DR_GRPO = Spec("dr_grpo", {"clip_low": UNCLIPPED, "clip_high": UNCLIPPED})
 SHAPED, IMITATION = Spec("critique_grpo"), Spec("sft")
 
-QUICK = ("grpo", "far", "indicative", "full")
+QUICK = ("grpo", "far", "indicative", "full", "table_far", "table_full")
 """The arms of the quick size."""
 ONLY_FULL = (
     *("sampled", "noise_0.1", "noise_0.25_longer", "noise_0.5_unshaped", "noise_0.5_all"),

@@ -59,8 +59,8 @@ What a student should see
     and 2 [-0.2, 4] and 6 [-2, 14] in skill, undecided: planning collapses there within 10 to 15 updates onto few plans,
     right or wrong, and success stays at 0.16 and 0.19. So a part of the order, in networks, is that a planner may keep
     two valid plans apart while an execution has one right value. In tables the distance is 95 [82, 107]. It does not
-    shorten for certain from a base that plans sharply (43 [-1, 87]); with four types it was 13, at three
-    times the rate 5 and no longer certain.
+    shorten for certain from a base that plans sharply (43 [-1, 87]); with four types it is 13, at three times the rate
+    5 and no longer certain.
     Then, with shared parameters, planning collapses: strategy entropy over problems goes from 2.8 to 1.2 and 1.4 nats;
     in the later phase it changes by -0.6 [-1.4, 0.1] and -0.5 [-1.0, 0.03], where token entropy falls. Planning entropy
     over problems, 0.95 at the start, comes back by 0.09 [-0.01, 0.20] and 0.13 [0.01, 0.25] from a minimum below 0.4.

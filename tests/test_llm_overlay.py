@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toybed import cli, laws
+from toybed import cli, laws, study
 from toybed.agents.config import Setting, Spec
 from toybed.agents.results import Curve as Measured
 from toybed.agents.results import RunResult
+from toybed.commands import overlaying
 from toybed.llm import Source, Table, read
 from toybed.llm.compare import overlay
 from toybed.llm.frameworks import SEQUENCE, SOFTMAX, SURPRISAL
@@ -400,3 +401,11 @@ def test_real_logs(name: str, fitted: bool, said: str) -> None:
         assert found.whole is not None
         assert 0.89 < found.whole.laws["exp"].r2 < 0.95
         assert found.whole.laws["exp"].r2 - found.whole.laws["linear"].r2 < 0.01
+
+
+def test_the_runs_of_a_question_are_known_in_the_world_of_each_seed(tmp_path: Path) -> None:
+    question = study.get("two_phases")
+    with Store(tmp_path / "empty.sqlite") as store:
+        arms = overlaying._arms(question, store)
+    for run in question.runs("quick", question.seeds["quick"], "cpu")["grpo_75"]:
+        assert arms[json.dumps(run.setting.config(), sort_keys=True)] == "two_phases/grpo_75"

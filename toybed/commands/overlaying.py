@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +18,7 @@ from toybed.llm.figure import figure
 from toybed.llm.nearest import Toy, toys
 from toybed.llm.signature import Signature
 from toybed.store import Store
-from toybed.study import SIZES, Study
+from toybed.study import Study
 
 SHARES = {
     "spent": "entropy lost, of that at the start",
@@ -92,15 +91,12 @@ def _toys(path: Path, name: str | None) -> list[Toy]:
 
 
 def _arms(question: Study, store: Store) -> dict[str, str]:
-    """The settings of a question as the store writes them, each with its arm."""
+    """The settings of a question's runs as the store writes them, each with its arm; in each seed's own world."""
     arms: dict[str, str] = {}
-    for size in SIZES:
-        settings = dict(question.arms(size))
-        with suppress(ToybedError):  # where the choice at this size was not made, there are no runs of it either
-            settings |= {arm: setting for arm, (_, setting) in answering.tuned(question, size, "cpu", store).items()}
-            settings |= answering.learned(question, size, "cpu", store)
-        for arm, setting in settings.items():
-            arms.setdefault(json.dumps(setting.config(), sort_keys=True), f"{question.name}/{arm}")
+    for size, seeds in question.seeds.items():
+        for arm, runs in answering.runs_of(question, size, seeds, "cpu", store, partly=True).items():
+            for run in runs if question.worlds else runs[:1]:
+                arms.setdefault(json.dumps(run.setting.config(), sort_keys=True), f"{question.name}/{arm}")
     return arms
 
 
